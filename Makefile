@@ -1,0 +1,41 @@
+# Everything runs in .venv of this checkout; the first target that needs it makes it.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO ?= demo
+
+.PHONY: demo test check bench clean
+
+## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
+demo: .venv/.runtime
+	@mkdir -p $(DEMO)
+	$(BIN)/ktrdr --workspace $(DEMO) data samples
+	$(BIN)/ktrdr --workspace $(DEMO) agent trigger --until-completed 5
+
+## test: install and run every test
+test: .venv/.dev
+	$(BIN)/pytest
+
+## check: style, types, floors and shape
+check: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -q tests/test_shape.py
+
+## bench: speed side by side with named peers
+bench: .venv/.dev
+	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf .venv $(DEMO) build *.egg-info
+
+.venv/.runtime: requirements/runtime.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/runtime.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+.venv/.dev: .venv/.runtime requirements/dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@touch $@

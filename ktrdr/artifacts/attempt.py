@@ -1,0 +1,38 @@
+"""A phase writes into a folder of its own; what it wrote appears in its place only when it is whole."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from ktrdr.artifacts.files import sync_folder
+
+
+def fresh_attempt(folder: Path) -> None:
+    """Make an empty folder for an attempt, without whatever an earlier one left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+
+def discard_attempt(folder: Path) -> None:
+    """Remove an attempt and its files, if there are any."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def publish_files(attempt: Path, destination: Path, names: Iterable[str]) -> None:
+    """Move files into place one by one, in order; name last the one whose presence says that all are there.
+
+    Doing it again after a crash moves what is left.
+
+    Raises:
+        FileNotFoundError: A file is neither in the attempt nor in place.
+    """
+    destination.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        target = destination / name
+        try:
+            os.replace(attempt / name, target)
+        except FileNotFoundError:
+            if not target.exists():
+                raise
+    sync_folder(destination)

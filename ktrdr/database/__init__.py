@@ -1,0 +1,1 @@
+"""The one database: its engine and the tables that are ours."""

@@ -1,0 +1,1 @@
+"""Durable work: create, list, watch and cancel operations. Knows nothing of trading."""

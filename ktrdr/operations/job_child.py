@@ -1,0 +1,87 @@
+"""The job's end of a job: reads one request, reports progress, answers once, dies with its worker.
+
+Imports nothing heavy: it runs before anything else in every job process.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from pydantic import JsonValue
+
+from ktrdr.errors import KtrdrError
+
+MIN_REPORT_INTERVAL_S = 0.5
+_PR_SET_PDEATHSIG = 1
+
+Report = Callable[[float, str], None]
+Job = Callable[[dict[str, JsonValue], Report], JsonValue]
+
+
+def serve_job(job: Job) -> None:
+    """Run `job` on the request that stands on stdin and speak JSON lines on stdout. Ends the process."""
+    die_with_parent()
+    # Only this file may speak on stdout; what a library prints goes to the log instead of into the protocol.
+    voice = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    request = json.loads(_read_line(0))
+    threading.Thread(target=_exit_at_end_of_stdin, daemon=True).start()
+    last_report = 0.0
+
+    def speak(message: dict[str, JsonValue]) -> None:
+        voice.write(json.dumps(message) + "\n")
+
+    def report(percentage: float, current_step: str) -> None:
+        nonlocal last_report
+        if time.monotonic() - last_report >= MIN_REPORT_INTERVAL_S:
+            last_report = time.monotonic()
+            speak({"kind": "progress", "percentage": round(percentage, 1), "current_step": current_step})
+
+    try:
+        speak({"kind": "result", "result": job(request, report)})
+    except KtrdrError as error:
+        speak({"kind": "error", "reason": error.reason, "message": error.message})
+    except Exception as error:  # noqa: BLE001 - outermost frame of the process
+        traceback.print_exc(file=sys.stderr)
+        message = f"{type(error).__name__} in the job; the worker's log has its trace"
+        speak({"kind": "error", "reason": "internal_error", "message": message})
+    voice.flush()
+    os._exit(0)  # worker threads of the numeric libraries must not hold up a finished job
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that started it ends."""
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "prctl"):  # Linux; elsewhere the end of stdin does it
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def exit_at_end_of_stdin() -> None:
+    """Start watching stdin: when whoever started this process is gone, so is this process."""
+    threading.Thread(target=_exit_at_end_of_stdin, daemon=True).start()
+
+
+def _exit_at_end_of_stdin() -> None:
+    # os.read, not sys.stdin: a buffered read in a daemon thread aborts the interpreter at its exit.
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _read_line(handle: int) -> bytes:
+    collected = bytearray()
+    while not collected.endswith(b"\n"):
+        byte = os.read(handle, 1)
+        if not byte:
+            break
+        collected += byte
+    return bytes(collected)

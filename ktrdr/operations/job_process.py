@@ -1,0 +1,117 @@
+"""The worker's end of a job: a child process that is never left running and never believed after its time."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import JsonValue
+
+from ktrdr.errors import OperationFailed
+
+OWNERSHIP_POLL_S = 0.2
+STDERR_LINES_KEPT = 20
+MAX_LINE_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class JobHooks:
+    """What the worker offers a running job."""
+
+    report: Callable[[float, str], Coroutine[Any, Any, None]]
+    may_go_on: Callable[[], Coroutine[Any, Any, bool]]
+
+
+async def run_job(module: str, request: dict[str, JsonValue], hooks: JobHooks) -> JsonValue:
+    """Run `python -m module` with a request on its stdin and return the result it speaks on stdout.
+
+    The process is killed, with all it started, when this coroutine is cancelled or the operation is no longer ours.
+
+    Raises:
+        OperationFailed: The job says so, or it ends without a result (reason `process_died`).
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        module,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # a group of its own, so that a kill takes everything it started
+        limit=MAX_LINE_BYTES,
+    )
+    watch = asyncio.create_task(_watch_ownership(process, hooks))
+    errors = asyncio.create_task(_keep_stderr(process))
+    try:
+        return await _converse(process, request, hooks, errors)
+    finally:
+        _kill_group(process)
+        watch.cancel()
+        await asyncio.gather(watch, errors, process.wait(), return_exceptions=True)
+
+
+async def _converse(
+    process: asyncio.subprocess.Process,
+    request: dict[str, JsonValue],
+    hooks: JobHooks,
+    errors: "asyncio.Task[list[str]]",
+) -> JsonValue:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    # stdin stays open afterwards: its end tells the child that its worker is gone.
+    process.stdin.write(json.dumps(request).encode() + b"\n")
+    async for line in process.stdout:
+        message = json.loads(line)
+        match message["kind"]:
+            case "progress":
+                await hooks.report(message["percentage"], message["current_step"])
+            case "result":
+                result: JsonValue = message["result"]
+                return result
+            case "error":
+                raise OperationFailed(message["message"], reason=message["reason"])
+    code = await process.wait()
+    if not await hooks.may_go_on():
+        await asyncio.sleep(5)  # cancelled: the engine stops this step within a second
+    raise OperationFailed(_describe_death(code, await errors), reason="process_died")
+
+
+async def _watch_ownership(process: asyncio.subprocess.Process, hooks: JobHooks) -> None:
+    # The engine looks for a cancellation once a second only; a cancelled job must be dead within one.
+    while process.returncode is None:
+        if not await hooks.may_go_on():
+            _kill_group(process)
+            return
+        await asyncio.sleep(OWNERSHIP_POLL_S)
+
+
+async def _keep_stderr(process: asyncio.subprocess.Process) -> list[str]:
+    assert process.stderr is not None
+    kept: deque[str] = deque(maxlen=STDERR_LINES_KEPT)
+    async for line in process.stderr:
+        text = line.decode(errors="replace").rstrip()
+        sys.stderr.write(text + "\n")  # the worker's stderr is its log
+        kept.append(text)
+    return list(kept)
+
+
+def _kill_group(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def _describe_death(code: int, errors: list[str]) -> str:
+    last = f" Its last words: {errors[-1]}" if errors else ""
+    if code == -signal.SIGKILL:
+        return f"the job was killed from outside (signal 9); most often the machine was out of memory.{last}"
+    how = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"the job ended with {how} and without a result; see the worker's log.{last}"

@@ -1,0 +1,1 @@
+"""What the laboratory says about itself: logs, later traces and metrics."""

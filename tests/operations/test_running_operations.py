@@ -1,0 +1,180 @@
+"""Operations on a real worker process, a real SQLite file and real jobs, some of them killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ktrdr.clock import utc_now
+from ktrdr.database.engine import open_database
+from ktrdr.errors import Conflict, InvalidInput, NotFound
+from ktrdr.operations.leases import live_workers
+from ktrdr.operations.operation import OperationStatus
+from ktrdr.operations.store import OperationStore, migrate_database
+
+HERE = Path(__file__).parent
+
+
+class Laboratory:
+    """A state folder with its store, and workers that are started and killed at will."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.database = open_database(f"sqlite:///{folder / 'state.sqlite'}")
+        migrate_database(self.database)
+        self.store = OperationStore(self.database, utc_now)
+        self.workers = []
+        self.log = folder / "runs.log"
+
+    def start_worker(self):
+        environment = {**os.environ, "PYTHONPATH": str(HERE)}
+        command = [sys.executable, str(HERE / "toy_worker.py"), str(self.folder)]
+        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+        self.workers.append(worker)
+        assert worker.stdout.readline().startswith(b'{"worker"')
+        return worker
+
+    def enqueue(self, operation_type="toy_job", *, queue="compute", seconds=0.0, behaviour="answer"):
+        payload = {"log": str(self.log), "seconds": seconds, "behaviour": behaviour}
+        return self.store.enqueue(
+            operation_type, queue=queue, payload=payload, metadata={"purpose": "test"}
+        ).operation_id
+
+    def runs(self):
+        return [int(line) for line in self.log.read_text().split()] if self.log.exists() else []
+
+    def wait_until(self, question, timeout_s=20.0):
+        deadline = time.monotonic() + timeout_s
+        while not question():
+            assert time.monotonic() < deadline, [str(operation) for operation in self.store.list().operations]
+            time.sleep(0.02)
+
+    def wait_for_end(self, operation_id):
+        self.wait_until(lambda: self.store.get(operation_id).status.is_terminal)
+        return self.store.get(operation_id)
+
+    def close(self):
+        for worker in self.workers:
+            worker.kill()
+            worker.wait()
+            worker.stdout.close()
+        self.database.close()
+
+
+@pytest.fixture
+def laboratory(tmp_path):
+    laboratory = Laboratory(tmp_path)
+    yield laboratory
+    laboratory.close()
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_an_operation_tells_its_whole_story(laboratory):
+    operation_id = laboratory.enqueue(seconds=1.2)
+    waiting = laboratory.store.get(operation_id)
+    assert (waiting.status, waiting.started_at, waiting.progress.percentage) == (OperationStatus.PENDING, None, 0.0)
+    laboratory.start_worker()
+    laboratory.wait_until(lambda: laboratory.store.get(operation_id).progress.percentage == 50.0)
+    assert laboratory.store.get(operation_id).progress.current_step == "half-way"
+    ended = laboratory.wait_for_end(operation_id)
+    assert ended.status is OperationStatus.COMPLETED
+    assert ended.result == {"answer": 42}
+    assert ended.metadata == {"purpose": "test"}
+    assert ended.created_at <= ended.started_at < ended.completed_at
+    assert ended.duration_seconds == pytest.approx(1.6, abs=1.4)
+    assert ended.error is None
+
+
+def test_failures_keep_the_reason_and_hide_what_an_exception_said(laboratory):
+    laboratory.start_worker()
+    errors = {
+        behaviour: laboratory.wait_for_end(laboratory.enqueue(behaviour=behaviour)).error
+        for behaviour in ("fail", "break", "die")
+    }
+    assert (errors["fail"].reason, errors["fail"].message) == ("toy_reason", "need a reason, was none")
+    assert errors["break"].reason == "internal_error"
+    assert "secret" not in errors["break"].message
+    assert errors["die"].reason == "process_died"
+    assert "exit code 7" in errors["die"].message
+
+
+def test_cancelling_a_parent_kills_the_job_of_its_child_within_a_second(laboratory):
+    laboratory.start_worker()
+    parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=60)
+    laboratory.wait_until(lambda: laboratory.runs())
+    (pid,) = laboratory.runs()
+    asked = time.monotonic()
+    assert laboratory.store.cancel(parent_id).status is OperationStatus.CANCELLED
+    laboratory.wait_until(lambda: not is_alive(pid), timeout_s=1.0)
+    assert time.monotonic() - asked < 1.0
+    children = laboratory.store.children(parent_id)
+    assert [child.status for child in children] == [OperationStatus.CANCELLED]
+    laboratory.wait_until(lambda: not (laboratory.folder / children[0].operation_id).exists())
+    assert laboratory.store.cancel(parent_id).status is OperationStatus.CANCELLED
+    assert children[0].completed_at is not None
+
+
+def test_a_killed_worker_takes_its_job_along_and_the_next_one_finishes_without_repeating_a_finished_child(laboratory):
+    worker = laboratory.start_worker()
+    parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=1.5)
+    laboratory.wait_until(lambda: laboratory.runs())
+    worker.kill()
+    (pid,) = laboratory.runs()
+    laboratory.wait_until(lambda: not is_alive(pid), timeout_s=1.0)
+    assert laboratory.store.get(parent_id).status is OperationStatus.RUNNING
+    laboratory.start_worker()
+    ended = laboratory.wait_for_end(parent_id)
+    assert ended.result == {"child": {"answer": 42}, "inner": "inner done"}
+    assert len(laboratory.runs()) == 2  # the interrupted one and its repetition
+    assert [child.type for child in laboratory.store.children(parent_id)] == ["toy_job", "toy_inner"]
+
+
+def test_a_living_worker_takes_over_from_a_dead_one_and_leaves_the_living_alone(laboratory):
+    first = laboratory.start_worker()
+    second = laboratory.start_worker()
+    assert [worker.number for worker in live_workers(laboratory.folder)] == [1, 2]
+    ids = [laboratory.enqueue(seconds=2.5), laboratory.enqueue(seconds=2.5)]
+    laboratory.wait_until(lambda: len(laboratory.runs()) == 2)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert {laboratory.wait_for_end(operation_id).status for operation_id in ids} == {OperationStatus.COMPLETED}
+    assert len(laboratory.runs()) == 3
+    assert second.poll() is None
+
+
+def test_lists_filter_and_page_without_losing_or_repeating_a_row(laboratory):
+    ids = {laboratory.enqueue() for _ in range(7)}
+    ids |= {laboratory.enqueue("toy_parent", queue="cycles")}
+    seen, cursor = [], None
+    while True:
+        page = laboratory.store.list(limit=3, cursor=cursor)
+        seen += [operation.operation_id for operation in page.operations]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+        laboratory.enqueue()  # a newer row must not shift the pages after it
+    assert len(seen) == len(set(seen))
+    assert ids <= set(seen)
+    assert [row.type for row in laboratory.store.list(type="toy_parent").operations] == ["toy_parent"]
+    assert laboratory.store.list(status=OperationStatus.RUNNING).operations == []
+    with pytest.raises(InvalidInput, match="next_cursor"):
+        laboratory.store.list(cursor="nonsense")
+
+
+def test_what_does_not_exist_or_has_ended_cannot_be_cancelled(laboratory):
+    with pytest.raises(NotFound, match="operations list"):
+        laboratory.store.cancel("op_toy_job_20260101_000000_abcdef")
+    laboratory.start_worker()
+    ended = laboratory.wait_for_end(laboratory.enqueue())
+    with pytest.raises(Conflict, match="already completed"):
+        laboratory.store.cancel(ended.operation_id)

@@ -1,0 +1,29 @@
+"""A job for the tests: counts its runs in a file, reports, sleeps, answers or fails as it is told."""
+
+import os
+import time
+from pathlib import Path
+
+from ktrdr.errors import OperationFailed
+from ktrdr.operations.job_child import serve_job
+
+
+def run(request, report):
+    log = Path(request["log"])
+    with log.open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    (Path(request["attempt"]) / "half.txt").write_text("half-written")
+    deadline = time.monotonic() + request["seconds"]
+    while time.monotonic() < deadline:
+        report(50.0, "half-way")
+        time.sleep(0.05)
+    if request["behaviour"] == "fail":
+        raise OperationFailed("need a reason, was none", reason="toy_reason")
+    if request["behaviour"] == "break":
+        raise ZeroDivisionError("secret-in-an-exception")
+    if request["behaviour"] == "die":
+        os._exit(7)
+    return {"answer": 42}
+
+
+serve_job(run)
