@@ -1,0 +1,1 @@
+"""Bars: their clocks, sessions, costs and snapshots, and the door through which they come in."""
