@@ -1,0 +1,93 @@
+"""From bars to the values that fuzzy sets are laid over: one column per fuzzy variable."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ktrdr.errors import OperationFailed
+from ktrdr.indicators.catalogue import CATALOGUE
+from ktrdr.indicators.compute import compute_indicator, warmup_bars
+from ktrdr.market.bars import Bars
+from ktrdr.strategy.specification import StrategySpecification
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureInputs:
+    """The input of every fuzzy variable at every bar.
+
+    Attributes:
+        names: The fuzzy variables, in file order.
+        values: float64 (n_bars, n_inputs); row t knows bars up to and including t. Rows before `first_row` are
+            NaN, all others finite.
+        first_row: First bar at which every indicator has settled.
+    """
+
+    names: tuple[str, ...]
+    values: FloatArray
+    first_row: int
+
+
+def compute_inputs(specification: StrategySpecification, bars: Bars) -> FeatureInputs:
+    """Compute the input of every fuzzy variable of a strategy; each indicator is computed once.
+
+    Raises:
+        OperationFailed: `no_volume`, an indicator needs volume and the series has none; `too_few_bars`, the
+            warm-up leaves no bar; `indicator_not_finite`, a value after the warm-up is NaN or infinite.
+    """
+    _check_volume(specification, bars)
+    first_row = max(warmup_bars(each.type, each.parameters) for each in specification.indicators.values())
+    if first_row >= len(bars):
+        raise OperationFailed(
+            f"the indicators need {first_row} bars to settle and {bars.symbol} {bars.timeframe} has {len(bars)}; "
+            "use shorter periods or a longer series",
+            reason="too_few_bars",
+        )
+    prices = bars.prices()
+    outputs = {
+        identifier: compute_indicator(each.type, each.parameters, prices)
+        for identifier, each in specification.indicators.items()
+    }
+    values = np.full((len(bars), len(specification.fuzzy_sets)), np.nan)
+    for column, (name, variable) in enumerate(specification.fuzzy_sets.items()):
+        settled = _resolve(variable.input, outputs)[first_row:]
+        if variable.relative_to is not None:
+            reference = prices.get(variable.relative_to)
+            if reference is None:
+                reference = _resolve(variable.relative_to, outputs)
+            settled = _relative(name, settled, reference[first_row:])
+        values[first_row:, column] = settled
+    return FeatureInputs(tuple(specification.fuzzy_sets), values, first_row)
+
+
+def _check_volume(specification: StrategySpecification, bars: Bars) -> None:
+    if np.isfinite(bars.volume).all():
+        return
+    for identifier, each in specification.indicators.items():
+        if "volume" in CATALOGUE[each.type].inputs:
+            raise OperationFailed(
+                f"indicator {identifier!r} ({each.type}) needs volume, which {bars.symbol} {bars.timeframe} does not "
+                "have at every bar; use an indicator of prices or another market",
+                reason="no_volume",
+            )
+
+
+def _resolve(reference: str, outputs: Mapping[str, Mapping[str, FloatArray]]) -> FloatArray:
+    """Return the array that `rsi` (the only output) or `bands.lowerband` names; the validator checked it."""
+    identifier, _, output = reference.partition(".")
+    of_indicator = outputs[identifier]
+    return of_indicator[output] if output else next(iter(of_indicator.values()))
+
+
+def _relative(name: str, values: FloatArray, reference: FloatArray) -> FloatArray:
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        relative: FloatArray = values / reference - 1.0
+    if not np.isfinite(relative).all():
+        raise OperationFailed(
+            f"fuzzy set {name!r} divides by a reference that is 0; choose another relative_to",
+            reason="indicator_not_finite",
+        )
+    return relative

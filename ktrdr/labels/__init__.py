@@ -1,0 +1,1 @@
+"""Labels: training targets, which may see the future and never enter features."""

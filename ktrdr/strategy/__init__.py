@@ -1,0 +1,1 @@
+"""The strategy file: what a strategy is, the one validator, and the folder that keeps them."""
