@@ -1,0 +1,1 @@
+"""Probabilities, bars and rules in; trades, equity and honest figures out."""

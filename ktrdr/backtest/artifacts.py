@@ -1,0 +1,69 @@
+"""Write a backtest's files: equal outcomes give equal bytes."""
+
+import io
+from pathlib import Path
+
+import polars as pl
+
+from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
+from ktrdr.backtest.outcome import LONG, BacktestOutcome, EquityCurve, ExitReason, Trades
+
+_INSTANT = pl.Datetime("ms", "UTC")
+_REASONS = {reason.value: reason.name.lower() for reason in ExitReason}
+
+
+def write_backtest(folder: Path, outcome: BacktestOutcome) -> None:
+    """Write trades.parquet, equity.parquet and, last, backtest.json into `folder`, each whole or absent."""
+    write_bytes_atomically(folder / "trades.parquet", _parquet(trades_frame(outcome.trades)))
+    write_bytes_atomically(folder / "equity.parquet", _parquet(equity_frame(outcome.equity)))
+    write_json_atomically(folder / "backtest.json", outcome.report.model_dump(mode="json"))
+
+
+def write_daily_returns(path: Path, outcome: BacktestOutcome) -> None:
+    """Write the trial's out-of-sample path: a Parquet file with session_day (date) and net_return."""
+    daily = outcome.equity.daily_returns()
+    frame = pl.DataFrame({"session_day": daily.session_day, "net_return": daily.net_return})
+    write_bytes_atomically(path, _parquet(frame.with_columns(pl.col("session_day").cast(pl.Date))))
+
+
+def trades_frame(trades: Trades) -> pl.DataFrame:
+    """Return one row per trade, in time order; the columns of `Trades`, `side` and `reason` as words."""
+    return pl.DataFrame(
+        {
+            "fold": trades.fold,
+            "side": ["long" if side == LONG else "short" for side in trades.side],
+            "entry_time": trades.entry_time,
+            "exit_time": trades.exit_time,
+            "entry_price": trades.entry_price,
+            "exit_price": trades.exit_price,
+            "quantity": trades.quantity,
+            "entry_equity": trades.entry_equity,
+            "reason": [_REASONS[int(reason)] for reason in trades.reason],
+            "bars_held": trades.bars_held,
+            "gross": trades.gross,
+            "costs": trades.costs,
+            "financing": trades.financing,
+            "net": trades.net,
+        },
+        schema_overrides={"side": pl.String, "reason": pl.String},
+    ).with_columns(pl.col("entry_time", "exit_time").cast(_INSTANT))
+
+
+def equity_frame(curve: EquityCurve) -> pl.DataFrame:
+    """Return one row per bar of the test blocks, in time order; the columns of `EquityCurve`."""
+    return pl.DataFrame(
+        {
+            "timestamp": curve.timestamp,
+            "known_at": curve.known_at,
+            "session_day": curve.session_day,
+            "fold": curve.fold,
+            "position": curve.position,
+            "equity": curve.equity,
+        }
+    ).with_columns(pl.col("timestamp", "known_at").cast(_INSTANT), pl.col("session_day").cast(pl.Date))
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd")
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Statistics of returns and trades: pure NumPy, knowing nothing of files, bars or strategies."""
