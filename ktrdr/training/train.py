@@ -1,0 +1,238 @@
+"""Train a strategy: five walk-forward folds and the final model, all seeds, as one stack of networks."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ktrdr.errors import InvalidInput, OperationFailed
+from ktrdr.features.inputs import FeatureInputs, compute_inputs
+from ktrdr.labels.label import Labels, make_labels
+from ktrdr.market.bars import Bars
+from ktrdr.networks.chance import NetworkKey
+from ktrdr.networks.fit import FitSettings, FitState, NetworkTask, fit_stack
+from ktrdr.networks.mlp import MlpShape, MlpStack
+from ktrdr.networks.runtime import torch_runtime
+from ktrdr.strategy.specification import StrategySpecification
+from ktrdr.training.model import ModelDescription, TrainedModel, mean_probability
+from ktrdr.training.parts import TrainingPart, prepare_part, usable_rows
+from ktrdr.training.predictions import Predictions
+from ktrdr.training.report import FoldDates, FoldReport, PurgedCounts, RowCounts, TrainingReport
+from ktrdr.training.splits import Fold, RowArray, block_bounds, split_training_part, walk_forward
+
+ProgressCallback = Callable[[float, str], None]
+
+_PERCENT_BEFORE_FIT = 5.0
+_PERCENT_AFTER_FIT = 97.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingOutcome:
+    """What a training gives: its report, the out-of-sample predictions, the final model."""
+
+    report: TrainingReport
+    predictions: Predictions
+    model: TrainedModel
+
+
+def train_strategy(
+    specification: StrategySpecification,
+    bars: Bars,
+    *,
+    seed: int,
+    on_progress: ProgressCallback,
+    threads: int = 1,
+) -> TrainingOutcome:
+    """Train on the research window; equal arguments give bit-identical outcomes on one machine.
+
+    Args:
+        specification: The strategy.
+        bars: Its research bars.
+        seed: What all randomness derives from; >= 0.
+        on_progress: Called with a percentage (0..100) and a text, at most once an epoch and a part.
+        threads: Threads of PyTorch. At this size a second one gains a fifth on an idle machine, and costs a factor of
+            ten to thirty as soon as another process wants the core that it waits on.
+
+    Raises:
+        InvalidInput: `seed` is negative.
+        OperationFailed: The strategy cannot be trained on these bars: `too_few_bars`, `no_labels`,
+            `single_class_labels`, `fuzzy_set_degenerate`, `training_diverged`.
+    """
+    if seed < 0:
+        raise InvalidInput(f"need a seed >= 0, was {seed!r}", reason="invalid_seed")
+    on_progress(0.0, "computing features and labels")
+    inputs = compute_inputs(specification, bars)
+    labels = make_labels(specification, bars)
+    folds, parts = _prepare_parts(specification, bars, inputs, labels)
+    n_features = parts[0].rows.fitted_inputs.shape[1]
+    stack = MlpStack(MlpShape(n_features, specification.model.hidden, specification.model.dropout))
+    with torch_runtime(threads):
+        state = _fit(stack, parts, specification, seed, on_progress)
+        on_progress(_PERCENT_AFTER_FIT, "predicting the test blocks")
+        predictions = _predict_test_blocks(stack, parts, state, specification.training.seeds)
+    report = _report(specification, bars, folds, parts, state, seed=seed, inputs=inputs)
+    model = _final_model(stack, specification, bars, parts[-1], state, seed)
+    on_progress(100.0, "trained")
+    return TrainingOutcome(report, predictions, model)
+
+
+def _prepare_parts(
+    specification: StrategySpecification, bars: Bars, inputs: FeatureInputs, labels: Labels
+) -> tuple[list[Fold], list[TrainingPart]]:
+    """Return the folds and their training parts, followed by the part of the final model."""
+    rows = usable_rows(inputs, labels)
+    folds = walk_forward(rows, labels.end, block_bounds(bars.timestamp, int(bars.known_at[-1])))
+    parts = []
+    for fold in folds:
+        test_bars = np.arange(max(fold.test_start, inputs.first_row), fold.test_stop)
+        name = f"fold {fold.index}"
+        part = prepare_part(specification, inputs, labels, name=name, training=fold.training, test_bars=test_bars)
+        if len(test_bars) == 0:  # asked last: where the warm-up reaches this far, the training part is empty too
+            raise OperationFailed(
+                f"the test block of {name} holds no bar and at least 1 is needed: one sixth of the research "
+                "window's calendar time is without bars; import a series without such a gap",
+                reason="too_few_bars",
+            )
+        parts.append(part)
+    training = split_training_part(rows, labels.end, len(bars))
+    no_bars = np.empty(0, dtype=np.intp)
+    final = prepare_part(specification, inputs, labels, name="the final model", training=training, test_bars=no_bars)
+    return folds, [*parts, final]
+
+
+def _fit(
+    stack: MlpStack,
+    parts: Sequence[TrainingPart],
+    specification: StrategySpecification,
+    seed: int,
+    on_progress: ProgressCallback,
+) -> FitState:
+    """Fit every part's networks; those of part p and replicate s have the place p * seeds + s."""
+    training = specification.training
+    tasks = [
+        NetworkTask(f"seed {replicate + 1} of {part.name}", NetworkKey(seed, (number, replicate)), number)
+        for number, part in enumerate(parts)
+        for replicate in range(training.seeds)
+    ]
+
+    def report_epoch(state: FitState) -> None:
+        n_running = int((~state.is_stopped).sum())
+        share = state.epoch / training.epochs
+        on_progress(
+            _PERCENT_BEFORE_FIT + share * (_PERCENT_AFTER_FIT - _PERCENT_BEFORE_FIT),
+            f"epoch {state.epoch} of at most {training.epochs}, {n_running} of {len(tasks)} networks still learn",
+        )
+
+    on_progress(_PERCENT_BEFORE_FIT, f"fitting {len(tasks)} networks")
+    settings = FitSettings(training.epochs, training.batch_size, training.learning_rate, training.patience)
+    return fit_stack(stack, [part.rows for part in parts], tasks, settings, on_epoch=report_epoch)
+
+
+def _predict_test_blocks(stack: MlpStack, parts: Sequence[TrainingPart], state: FitState, n_seeds: int) -> Predictions:
+    """Return every fold's probabilities of its own test block, in time order."""
+    folds = parts[:-1]
+    probabilities = [
+        mean_probability(stack, _best_parameters(state, number, n_seeds), part.test_inputs)
+        for number, part in enumerate(folds)
+    ]
+    return Predictions(
+        bar_index=np.concatenate([part.test_bars for part in folds]).astype(np.int64),
+        fold=np.repeat(np.arange(1, len(folds) + 1, dtype=np.int8), [len(part.test_bars) for part in folds]),
+        probability=np.concatenate(probabilities),
+    )
+
+
+def _best_parameters(state: FitState, part: int, n_seeds: int) -> torch.Tensor:
+    return state.best_parameters[part * n_seeds : (part + 1) * n_seeds]
+
+
+def _report(
+    specification: StrategySpecification,
+    bars: Bars,
+    folds: Sequence[Fold],
+    parts: Sequence[TrainingPart],
+    state: FitState,
+    *,
+    seed: int,
+    inputs: FeatureInputs,
+) -> TrainingReport:
+    by_part = (len(parts), specification.training.seeds)
+    accuracy = state.best_accuracy.reshape(by_part)[: len(folds)]
+    loss = state.best_loss.reshape(by_part)[: len(folds)]
+    all_rows = np.arange(inputs.first_row, len(bars))
+    return TrainingReport(
+        accuracy=float(accuracy.mean()),
+        final_loss=float(loss.mean()),
+        accuracy_sd=_deviation_over_seeds(accuracy),
+        final_loss_sd=_deviation_over_seeds(loss),
+        folds=[
+            _fold_report(bars, fold, part, state, specification.training.seeds)
+            for fold, part in zip(folds, parts[:-1], strict=True)
+        ],
+        coverage=parts[-1].encoder.coverage(inputs, all_rows),
+        seed=seed,
+        snapshot=bars.snapshot,
+        strategy_sha256=specification.sha256(),
+    )
+
+
+def _deviation_over_seeds(by_fold_and_seed: NDArray[np.float64]) -> float:
+    """Return the sample standard deviation over seeds of the means over folds; 0 with one seed."""
+    per_seed = by_fold_and_seed.mean(axis=0)
+    return float(per_seed.std(ddof=1)) if len(per_seed) > 1 else 0.0
+
+
+def _fold_report(bars: Bars, fold: Fold, part: TrainingPart, state: FitState, n_seeds: int) -> FoldReport:
+    networks = slice((fold.index - 1) * n_seeds, fold.index * n_seeds)
+    training = part.training
+    return FoldReport(
+        fold=fold.index,
+        rows=RowCounts(fitted=len(training.fitted), validation=len(training.validation), test=len(part.test_bars)),
+        dates=FoldDates(
+            fitted=_span(bars, training.fitted),
+            validation=_span(bars, training.validation),
+            test=_span(bars, part.test_bars),
+        ),
+        purged=PurgedCounts(
+            before_test=training.purged_before_test, before_validation=training.purged_before_validation
+        ),
+        base_rate=part.base_rate,
+        accuracy=float(state.best_accuracy[networks].mean()),
+        loss=float(state.best_loss[networks].mean()),
+        epochs=state.epochs_run[networks].tolist(),
+        best_epochs=state.best_epoch[networks].tolist(),
+    )
+
+
+def _span(bars: Bars, rows: RowArray) -> tuple[datetime, datetime]:
+    first, last = (datetime.fromtimestamp(int(bars.timestamp[row]) / 1000, UTC) for row in rows[[0, -1]])
+    return first, last
+
+
+def _final_model(
+    stack: MlpStack,
+    specification: StrategySpecification,
+    bars: Bars,
+    part: TrainingPart,
+    state: FitState,
+    seed: int,
+) -> TrainedModel:
+    n_seeds = specification.training.seeds
+    description = ModelDescription(
+        strategy_sha256=specification.sha256(),
+        snapshot=bars.snapshot,
+        seed=seed,
+        n_seeds=n_seeds,
+        hidden=stack.shape.hidden,
+        feature_names=part.encoder.feature_names,
+        fitted_rows=len(part.training.fitted),
+        validation_rows=len(part.training.validation),
+        accuracy=float(state.best_accuracy[-n_seeds:].mean()),
+        loss=float(state.best_loss[-n_seeds:].mean()),
+        best_epochs=tuple(state.best_epoch[-n_seeds:].tolist()),
+    )
+    weights = stack.unpack(state.best_parameters[-n_seeds:])
+    return TrainedModel(description, part.encoder, part.scaling, weights)

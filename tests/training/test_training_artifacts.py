@@ -1,0 +1,42 @@
+import json
+
+from training_samples import ignore_progress, random_walk, strategy
+
+from ktrdr.training.artifacts import write_training
+from ktrdr.training.report import TrainingReport
+from ktrdr.training.train import train_strategy
+
+BARS = random_walk(1500)
+
+
+def test_two_equal_trainings_leave_the_same_bytes_in_the_three_files(tmp_path):
+    for folder in ("one", "other"):
+        outcome = train_strategy(strategy(), BARS, seed=2, on_progress=ignore_progress)
+        write_training(tmp_path / folder, outcome, BARS)
+    files = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert files == ["model.safetensors", "predictions.parquet", "training.json"]
+    for name in files:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+
+
+def test_training_json_has_the_documented_fields_and_is_read_back_whole(tmp_path):
+    outcome = train_strategy(strategy(), BARS, seed=2, on_progress=ignore_progress)
+    write_training(tmp_path, outcome, BARS)
+    text = (tmp_path / "training.json").read_text()
+    document = json.loads(text)
+    assert list(document) == [
+        "accuracy",
+        "final_loss",
+        "accuracy_sd",
+        "final_loss_sd",
+        "folds",
+        "nulls",
+        "coverage",
+        "rules",
+        "seed",
+        "snapshot",
+        "strategy_sha256",
+    ]
+    assert document["nulls"] is document["rules"] is None
+    assert document["folds"][0]["dates"]["fitted"][0].endswith("Z")
+    assert TrainingReport.model_validate_json(text) == outcome.report
