@@ -1,0 +1,1 @@
+"""The research loop: designs, gates, memory, the cycle that joins them."""

@@ -1,0 +1,234 @@
+"""The research cycle: one idea through design, training, backtest and assessment, as one durable operation."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+
+from pydantic import BaseModel, JsonValue
+
+from ktrdr.agents.gates import (
+    BacktestGateMetrics,
+    BacktestLimits,
+    GateVerdict,
+    TrainingLimits,
+    TrainingMetrics,
+    check_backtest_gate,
+    check_training_gate,
+)
+from ktrdr.agents.phases import AssessmentPayload, DesignPayload, PhaseResult
+from ktrdr.config import GateSettings
+from ktrdr.errors import OperationFailed
+from ktrdr.jobs.evaluation_operations import (
+    BACKTESTING,
+    TRAINING,
+    BacktestPayload,
+    TrainingPayload,
+    backtest_outcome,
+)
+from ktrdr.jobs.services import LaboratoryServices
+from ktrdr.operations.runtime import COMPUTE_QUEUE, Body
+from ktrdr.operations.work import Payload, Work
+
+AGENT_RESEARCH, AGENT_DESIGN, AGENT_ASSESSMENT = "agent_research", "agent_design", "agent_assessment"
+
+
+class CyclePayload(BaseModel):
+    """What an `agent_research` operation is asked."""
+
+    brief: str | None
+    model: str
+    strategy: str | None
+    seed: int
+    bypass_gates: bool
+
+    def initial_metadata(self) -> Payload:
+        """Return the metadata of a cycle that has not begun: every key is there from the start."""
+        return {
+            "phase": "designing",
+            "strategy_name": self.strategy,
+            "strategy_path": None,
+            "design_op_id": None,
+            "training_op_id": None,
+            "backtest_op_id": None,
+            "assessment_op_id": None,
+            "gates": [],
+            "brief": self.brief,
+            "model": self.model,
+            "seed": self.seed,
+            "input_tokens": 0,
+            "output_tokens": 0,
+            "cost_usd": 0.0,
+            "trace_id": None,
+            "bypass_gates": self.bypass_gates,
+        }
+
+
+class _Cycle:
+    """One execution of a cycle's body. All it remembers comes from its payload and from finished steps."""
+
+    def __init__(self, work: Work, payload: CyclePayload, services: LaboratoryServices) -> None:
+        self._work = work
+        self._payload = payload
+        self._services = services
+        self._gates: list[dict[str, JsonValue]] = []
+        self._metrics: JsonValue = None
+        self._tokens_in = 0
+        self._tokens_out = 0
+        self._cost_usd = 0.0
+
+    async def run(self) -> JsonValue:
+        """Take the idea through all phases."""
+        strategy = await self._design()
+        trial_id = await self._work.new_child_id(TRAINING)
+        try:
+            metrics = await self._train_and_backtest(strategy, trial_id)
+        except OperationFailed as error:
+            await self._close_trial(trial_id, error.reason)
+            raise
+        bypassed = any(_field(gate, "bypassed") for gate in self._gates)
+        await self._close_trial(trial_id, "gates_bypassed" if bypassed else "passed_gates")
+        await self._assess(strategy)
+        await self._work.annotate({"phase": "done"})
+        return {
+            "strategy_name": strategy,
+            "strategy_path": str(self._services.strategies.folder(strategy)),
+            "metrics": metrics,
+        }
+
+    async def _design(self) -> str:
+        if self._payload.strategy is not None:
+            name = self._payload.strategy
+            await self._work.annotate({"strategy_path": str(self._services.strategies.folder(name))})
+            return name
+        child_id = await self._work.new_child_id(AGENT_DESIGN)
+        await self._work.annotate({"design_op_id": child_id})
+        request = DesignPayload(brief=self._payload.brief, seed=self._payload.seed).model_dump()
+        result = await _named("design", lambda: self._work.run_child(AGENT_DESIGN, child_id, request))
+        design = PhaseResult.model_validate(result)
+        await self._account(design, {"strategy_name": design.strategy_name, "strategy_path": design.strategy_path})
+        return design.strategy_name
+
+    async def _train_and_backtest(self, strategy: str, trial_id: str) -> JsonValue:
+        settings = self._services.settings
+        await self._work.annotate({"phase": "training", "training_op_id": trial_id})
+        training = TrainingPayload(strategy=strategy, seed=self._payload.seed, part_of_cycle=True)
+        trained = await _named(
+            "training",
+            lambda: self._work.run_queued_child(
+                TRAINING,
+                trial_id,
+                training.model_dump(),
+                queue=COMPUTE_QUEUE,
+                start_timeout_s=settings.training_start_timeout_s,
+            ),
+        )
+        await self._gate("training", lambda: _judge_training(trained, settings.gates))
+
+        backtest_id = await self._work.new_child_id(BACKTESTING)
+        await self._work.annotate({"phase": "backtesting", "backtest_op_id": backtest_id})
+        backtest = BacktestPayload(strategy=strategy, trial_id=trial_id)
+        traded = await _named(
+            "backtest",
+            lambda: self._work.run_queued_child(
+                BACKTESTING,
+                backtest_id,
+                backtest.model_dump(),
+                queue=COMPUTE_QUEUE,
+                start_timeout_s=settings.training_start_timeout_s,
+            ),
+        )
+        metrics = self._metrics = _field(traded, "metrics")
+        await self._gate("backtest", lambda: _judge_backtest(metrics, settings.gates))
+        return metrics
+
+    async def _assess(self, strategy: str) -> None:
+        child_id = await self._work.new_child_id(AGENT_ASSESSMENT)
+        await self._work.annotate({"phase": "assessing", "assessment_op_id": child_id})
+        request = AssessmentPayload(strategy=strategy, seed=self._payload.seed, gates=self._gates).model_dump()
+        result = await _named("assessment", lambda: self._work.run_child(AGENT_ASSESSMENT, child_id, request))
+        await self._account(PhaseResult.model_validate(result), {})
+
+    async def _gate(self, gate: str, judge: Callable[[], GateVerdict]) -> None:
+        profile = self._services.settings.gates.profile
+
+        def judge_once() -> JsonValue:  # a step: limits that change between two runs must not change the verdict
+            return {"gate": gate, "profile": profile, **asdict(judge()), "bypassed": False}
+
+        try:
+            result = await self._work.step(f"{gate}_gate", judge_once)
+        except OperationFailed as error:
+            raise OperationFailed(error.message, reason=f"{gate}_failed:{error.reason}") from error
+        passed, reason = bool(_field(result, "passed")), _field(result, "reason")
+        bypassed = self._payload.bypass_gates and not passed
+        assert isinstance(result, dict)
+        self._gates = [*self._gates, {**result, "bypassed": bypassed}]
+        await self._work.annotate({"gates": list[JsonValue](self._gates)})
+        if not passed and not bypassed:
+            raise OperationFailed(
+                f"the {gate} gate refuses {reason}: observed {_field(result, 'observed'):.4g}, "
+                f"limit {_field(result, 'threshold'):.4g} (profile {profile})",
+                reason=f"gate_failed:{gate}:{reason}",
+            )
+
+    async def _account(self, spent: PhaseResult, metadata: Payload) -> None:
+        self._tokens_in += spent.input_tokens
+        self._tokens_out += spent.output_tokens
+        self._cost_usd += spent.cost_usd
+        totals: Payload = {
+            "input_tokens": self._tokens_in,
+            "output_tokens": self._tokens_out,
+            "cost_usd": self._cost_usd,
+        }
+        await self._work.annotate({**metadata, **totals})
+
+    async def _close_trial(self, trial_id: str, outcome: str) -> None:
+        record: Payload = {"outcome": outcome}
+        if self._metrics is not None:
+            record = backtest_outcome(self._services, trial_id, outcome, self._metrics)
+        await self._work.step("close_trial", lambda: self._services.ledger.close_trial(trial_id, record))
+
+
+def research_cycle(services: LaboratoryServices) -> Body:
+    """Return the body of `agent_research`."""
+
+    async def body(work: Work, document: Payload) -> JsonValue:
+        return await _Cycle(work, CyclePayload.model_validate(document), services).run()
+
+    return body
+
+
+async def _named(phase: str, run: Callable[[], Awaitable[JsonValue]]) -> JsonValue:
+    """Run a phase and give its failure the name that the cycle shows."""
+    try:
+        return await run()
+    except OperationFailed as error:
+        reason = f"{phase}_unavailable" if error.reason == "unavailable" else f"{phase}_failed:{error.reason}"
+        raise OperationFailed(error.message, reason=reason) from error
+
+
+def _judge_training(result: JsonValue, limits: GateSettings) -> GateVerdict:
+    metrics = TrainingMetrics(_number(result, "accuracy"), _number(result, "final_loss"))
+    return check_training_gate(metrics, TrainingLimits(limits.profile, limits.min_accuracy, limits.max_final_loss))
+
+
+def _judge_backtest(metrics: JsonValue, limits: GateSettings) -> GateVerdict:
+    trades = _number(metrics, "n_trades")
+    return check_backtest_gate(
+        BacktestGateMetrics(
+            n_trades=None if trades is None else int(trades),
+            profit_factor=_number(metrics, "profit_factor"),
+            max_drawdown=_number(metrics, "max_drawdown"),
+            sharpe_ratio=_number(metrics, "sharpe_ratio"),
+        ),
+        BacktestLimits(limits.profile, limits.min_profit_factor, limits.max_drawdown, limits.min_sharpe_ratio),
+    )
+
+
+def _field(result: JsonValue, name: str) -> JsonValue:
+    if not isinstance(result, dict) or name not in result:
+        raise OperationFailed(f"{name}: missing from the phase's result", reason="metric_missing")
+    return result[name]
+
+
+def _number(result: JsonValue, name: str) -> float | None:
+    value = result.get(name) if isinstance(result, dict) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

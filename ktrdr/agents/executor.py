@@ -1,0 +1,260 @@
+"""Carries out the tool calls of one agent run, and remembers what they saved.
+
+An agent's mistake comes back as text that it can act on. A workspace that cannot be written is nobody's mistake: it
+ends the run.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ktrdr.agents.memory import TriedStrategy
+from ktrdr.agents.records import ASSESSMENT_FILE, DESIGN_FILE, AssessmentRecord, DesignRecord
+from ktrdr.agents.task import AgentResult, AssessmentContext, Role
+from ktrdr.agents.tools import (
+    ERROR_PREFIX,
+    GET_RECENT_STRATEGIES,
+    LIST_INDICATORS,
+    LIST_MARKETS,
+    SAVE_ASSESSMENT,
+    SAVE_STRATEGY_CONFIG,
+    TOOLS,
+    VALIDATE_STRATEGY,
+    AssessmentArguments,
+    MarketListing,
+    RecentArguments,
+    SaveStrategyArguments,
+    StrategyArguments,
+    describe_indicators,
+)
+from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
+from ktrdr.artifacts.files import sync_folder, write_bytes_atomically, write_json_atomically
+from ktrdr.clock import Clock
+from ktrdr.errors import Conflict, InvalidInput, KtrdrError, StrategyInvalid, WorkspaceUnusable
+from ktrdr.indicators.catalogue import CATALOGUE
+from ktrdr.market.store import BarStore
+from ktrdr.strategy.specification import StrategySpecification
+from ktrdr.strategy.store import STRATEGY_FILE, StrategyStore
+from ktrdr.strategy.validation import parse_strategy, to_yaml, validate_strategy
+
+
+class ToolExecutor:
+    """The tools of one agent run, for one role.
+
+    Args:
+        operation_id: The phase's operation. What it saved before a crash is found again by it: a replay saves
+            nothing twice.
+        role: Which tools may be called.
+        model: Who designs or assesses, recorded with what is saved.
+        prompt_version: Which instructions it follows.
+        bars: Where markets are looked up.
+        strategies: Where strategies are read, and saved.
+        recent: Returns up to so many strategies tried before, newest first (`StrategyMemory.recent`).
+        attempts_folder: Where a strategy's folder is built before it appears, on the strategies' file system.
+        clock: Tells the time that is recorded.
+        subject: What an assessor judges.
+    """
+
+    def __init__(
+        self,
+        *,
+        operation_id: str,
+        role: Role,
+        model: str,
+        prompt_version: str,
+        bars: BarStore,
+        strategies: StrategyStore,
+        recent: Callable[[int], list[TriedStrategy]],
+        attempts_folder: Path,
+        clock: Clock,
+        subject: AssessmentContext | None = None,
+    ) -> None:
+        self._operation_id = operation_id
+        self._role = role
+        self._model = model
+        self._prompt_version = prompt_version
+        self._bars = bars
+        self._strategies = strategies
+        self._recent = recent
+        self._attempts_folder = attempts_folder
+        self._clock = clock
+        self._subject = subject
+        self.saved_strategy: str | None = self._find_saved_strategy() if role == "designer" else None
+        self.saved_assessment: AssessmentRecord | None = self._find_saved_assessment()
+        self._calls: dict[str, Callable[[Any], object]] = {
+            LIST_INDICATORS: lambda _: describe_indicators(),
+            LIST_MARKETS: lambda _: [MarketListing.of(info).model_dump() for info in self._bars.list_series()],
+            GET_RECENT_STRATEGIES: self._get_recent,
+            VALIDATE_STRATEGY: self._validate,
+            SAVE_STRATEGY_CONFIG: self._save_strategy,
+            SAVE_ASSESSMENT: self._save_assessment,
+        }
+
+    def execute(self, tool_name: str, arguments: Mapping[str, object]) -> str:
+        """Carry out one call.
+
+        Returns:
+            A JSON text, or "error: " and what to do about it.
+
+        Raises:
+            WorkspaceUnusable: The folder or its disk fails; no other call would do better.
+        """
+        try:
+            return json.dumps(self._carry_out(tool_name, arguments), ensure_ascii=False)
+        except WorkspaceUnusable:
+            raise
+        except OSError as error:
+            raise WorkspaceUnusable(
+                f"cannot write {error.filename}: {error.strerror}; check the folder's permissions and free space"
+            ) from error
+        except KtrdrError as error:
+            return f"{ERROR_PREFIX}{error.message}"
+
+    def record_result(self, result: AgentResult) -> None:
+        """Write into design.json what the run that saved the strategy has used."""
+        if self.saved_strategy is None:
+            raise Conflict("nothing was saved that a cost could be recorded with", reason="no_strategy")
+        path = self._strategies.folder(self.saved_strategy) / DESIGN_FILE
+        usage = {
+            "input_tokens": result.input_tokens,
+            "output_tokens": result.output_tokens,
+            "cache_read_tokens": result.cache_read_tokens,
+            "cache_write_tokens": result.cache_write_tokens,
+            "cost_usd": result.cost_usd,
+        }
+        record = DesignRecord.model_validate_json(path.read_bytes()).model_copy(update=usage)
+        write_json_atomically(path, record.model_dump(mode="json"))
+
+    def _carry_out(self, tool_name: str, arguments: Mapping[str, object]) -> object:
+        tool = TOOLS.get(tool_name)
+        if tool is None or tool.role != self._role:
+            allowed = ", ".join(each.name for each in TOOLS.values() if each.role == self._role)
+            raise InvalidInput(f"{tool_name[:80]!r} is no tool of the {self._role}; there are {allowed}")
+        try:
+            parsed = tool.arguments.model_validate(arguments)
+        except ValidationError as error:
+            faults = [f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}" for each in error.errors()]
+            raise InvalidInput(f"{tool_name} was called with wrong arguments:\n" + "\n".join(faults)) from None
+        return self._calls[tool_name](parsed)
+
+    def _get_recent(self, arguments: RecentArguments) -> object:
+        return [each.model_dump() for each in self._recent(arguments.limit)]
+
+    def _validate(self, arguments: StrategyArguments) -> object:
+        specification = self._checked(arguments)
+        return {"valid": True, "name": specification.name, "sha256": specification.sha256()}
+
+    def _checked(self, arguments: StrategyArguments) -> StrategySpecification:
+        """Return the strategy if it is valid and its market can serve it."""
+        raw = arguments.strategy
+        specification = parse_strategy(raw) if isinstance(raw, str) else validate_strategy(raw)
+        info = self._bars.series(specification.symbol, specification.timeframe)
+        if not info.has_volume:
+            faults = [
+                f"indicators.{identifier}: {each.type} needs volume, which {info.symbol} {info.timeframe} has not"
+                for identifier, each in specification.indicators.items()
+                if "volume" in CATALOGUE[each.type].inputs
+            ]
+            if faults:
+                raise StrategyInvalid(faults)
+        return specification
+
+    def _save_strategy(self, arguments: SaveStrategyArguments) -> object:
+        if self.saved_strategy is not None:  # one run, one strategy; also what a replay after a crash meets
+            return {"saved": self.saved_strategy, "already_saved": True}
+        specification = self._checked(arguments)
+        for parent in arguments.parent_strategies:
+            self._strategies.text(parent)
+        copied = self._strategies.find_near_copy(specification)
+        if copied is not None:
+            raise Conflict(
+                f"this is a near-copy of {copied!r}: the same but for names and numbers within 5 %. "
+                "Test another idea, another market or clearly other parameters",
+                reason="near_copy",
+            )
+        self._publish(specification, arguments)
+        self.saved_strategy = specification.name
+        return {"saved": specification.name, "already_saved": False}
+
+    def _publish(self, specification: StrategySpecification, arguments: SaveStrategyArguments) -> None:
+        """Build the strategy's folder apart and rename it into place: it appears whole, or not at all."""
+        record = DesignRecord(
+            model=self._model,
+            prompt_version=self._prompt_version,
+            parent_strategies=arguments.parent_strategies,
+            notes=arguments.notes,
+            strategy_sha256=specification.sha256(),
+            operation_id=self._operation_id,
+            created_at=self._clock(),
+        )
+        attempt = self._attempts_folder / f"{self._operation_id}_strategy"
+        fresh_attempt(attempt)
+        write_bytes_atomically(attempt / STRATEGY_FILE, to_yaml(specification).encode())
+        write_json_atomically(attempt / DESIGN_FILE, record.model_dump(mode="json"))
+        folder = self._strategies.folder(specification.name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        taken = Conflict(f"the name {specification.name!r} is taken; choose another", reason="name_taken")
+        if folder.exists():
+            discard_attempt(attempt)
+            raise taken
+        try:
+            os.rename(attempt, folder)  # refuses a folder that another run has filled meanwhile
+        except OSError:
+            discard_attempt(attempt)
+            if folder.exists():
+                raise taken from None
+            raise
+        sync_folder(folder.parent)
+
+    def _save_assessment(self, arguments: AssessmentArguments) -> object:
+        if self._subject is None:
+            raise Conflict("there is nothing to assess in this run", reason="no_subject")
+        subject = self._subject
+        name = subject.specification.name
+        if self.saved_assessment is not None:  # one run, one assessment; also what a replay after a crash meets
+            return {"saved": ASSESSMENT_FILE, "strategy": name, "already_saved": True}
+        backtest = subject.backtest.model_dump(mode="json")
+        record = AssessmentRecord(
+            strategy_name=name,
+            verdict=backtest["verdict"],
+            judgement=arguments.judgement,
+            strengths=arguments.strengths,
+            weaknesses=arguments.weaknesses,
+            suggestions=arguments.suggestions,
+            metrics={
+                "accuracy": subject.training.accuracy,
+                "final_loss": subject.training.final_loss,
+                **backtest["metrics"],
+            },
+            gates=[dict(gate) for gate in subject.gates],
+            model=self._model,
+            operation_id=self._operation_id,
+            created_at=self._clock(),
+        )
+        write_json_atomically(self._strategies.folder(name) / ASSESSMENT_FILE, record.model_dump(mode="json"))
+        self.saved_assessment = record
+        return {"saved": ASSESSMENT_FILE, "strategy": name, "already_saved": False}
+
+    def _find_saved_strategy(self) -> str | None:
+        for name in reversed(self._strategies.names()):
+            try:
+                design = self._strategies.read_json(name, DESIGN_FILE)
+            except StrategyInvalid:
+                continue  # cut short by hand: no run of ours leaves such a file
+            if design is not None and design.get("operation_id") == self._operation_id:
+                return name
+        return None
+
+    def _find_saved_assessment(self) -> AssessmentRecord | None:
+        if self._subject is None:
+            return None
+        path = self._strategies.folder(self._subject.specification.name) / ASSESSMENT_FILE
+        try:
+            record = AssessmentRecord.model_validate_json(path.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
+        return record if record.operation_id == self._operation_id else None

@@ -1,0 +1,138 @@
+"""What was tried and how it ended, read from operations and strategy folders; nothing is kept twice."""
+
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+from ktrdr.errors import KtrdrError, NotFound, StrategyInvalid
+from ktrdr.operations.operation import Operation, OperationPage, OperationStatus
+from ktrdr.strategy.specification import StrategySpecification
+from ktrdr.strategy.store import StrategyStore
+
+FAMILIES = ("trend", "reversion", "breakout", "momentum")
+_CYCLES = "agent_research"
+_PAGE = 100
+_SHARPE_EDGES = (-1.0, 0.0, 0.5, 1.0)
+_TRADE_EDGES = (1, 30, 100, 300)
+
+
+class OperationLister(Protocol):
+    """The part of the operation store that memory reads."""
+
+    def list(self, *, type: str | None = None, limit: int = 50, cursor: str | None = None) -> OperationPage:
+        """Return a page of operations, newest first."""
+        ...
+
+
+class TriedStrategy(BaseModel):
+    """One strategy and how it ended.
+
+    Figures of the test blocks are bands, not numbers: a designer that could rank by them would be fitting the test
+    set. `family` is the first word of the name where that is one, `indicators` are TA-Lib names.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    hypothesis: str
+    family: str | None
+    symbol: str
+    timeframe: str
+    indicators: list[str]
+    outcome: str
+    validation_accuracy: float | None
+    sharpe_ratio: str | None
+    n_trades: str | None
+    judgement: str | None
+
+
+class StrategyMemory:
+    """Reads the past afresh at each call, so that it agrees with whatever other processes did."""
+
+    def __init__(self, operations: OperationLister, strategies: StrategyStore) -> None:
+        self._operations = operations
+        self._strategies = strategies
+
+    def recent(self, limit: int) -> list[TriedStrategy]:
+        """Return the strategies stored last, newest first; those that cannot be read are left out."""
+        names = self._strategies.names()[::-1][:limit]
+        outcomes = self._outcomes(set(names))
+        tried = []
+        for name in names:
+            try:
+                specification = self._strategies.read(name)
+                tried.append(self._tried(specification, outcomes.get(name)))
+            except (NotFound, StrategyInvalid):
+                continue  # removed meanwhile, or spoilt by hand
+        return tried
+
+    def _outcomes(self, wanted: set[str]) -> dict[str, str]:
+        """Return how the newest cycle of each wanted strategy ended."""
+        outcomes: dict[str, str] = {}
+        cursor: str | None = None
+        while wanted - outcomes.keys():
+            page = self._operations.list(type=_CYCLES, limit=_PAGE, cursor=cursor)
+            for operation in page.operations:
+                name = operation.metadata.get("strategy_name")
+                if isinstance(name, str) and name in wanted:
+                    outcomes.setdefault(name, _outcome(operation))
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+        return outcomes
+
+    def _tried(self, specification: StrategySpecification, outcome: str | None) -> TriedStrategy:
+        name = specification.name
+        training = self._json(name, "training.json")
+        metrics = self._json(name, "backtest.json").get("metrics")
+        metrics = metrics if isinstance(metrics, dict) else {}
+        judgement = self._json(name, "assessment.json").get("judgement")
+        accuracy = _number(training.get("accuracy"))
+        first_word = name.partition("_")[0]
+        return TriedStrategy(
+            name=name,
+            hypothesis=specification.hypothesis,
+            family=first_word if first_word in FAMILIES else None,
+            symbol=specification.symbol,
+            timeframe=specification.timeframe,
+            indicators=sorted({each.type for each in specification.indicators.values()}),
+            outcome=outcome or ("backtested outside a cycle" if metrics else "stored, no cycle ran it"),
+            validation_accuracy=None if accuracy is None else round(accuracy, 2),
+            sharpe_ratio=_band(_number(metrics.get("sharpe_ratio")), _SHARPE_EDGES),
+            n_trades=_band(_number(metrics.get("n_trades")), _TRADE_EDGES),
+            judgement=judgement if isinstance(judgement, str) else None,
+        )
+
+    def _json(self, name: str, filename: str) -> dict[str, JsonValue]:
+        try:
+            return self._strategies.read_json(name, filename) or {}
+        except KtrdrError:
+            return {}  # a result cut short by hand says nothing
+
+
+def _outcome(operation: Operation) -> str:
+    if operation.error is not None:
+        return operation.error.reason
+    if operation.status is OperationStatus.COMPLETED:
+        return "completed: passed both gates" if not _bypassed(operation) else "completed: a gate was bypassed"
+    return operation.status.value
+
+
+def _bypassed(operation: Operation) -> bool:
+    gates = operation.metadata.get("gates")
+    return isinstance(gates, list) and any(isinstance(gate, dict) and gate.get("bypassed") for gate in gates)
+
+
+def _number(value: JsonValue) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _band(value: float | None, edges: tuple[float, ...]) -> str | None:
+    """Return "0 to 0.5" for a value between two edges; None where there is no value."""
+    if value is None:
+        return None
+    lower = [edge for edge in edges if edge <= value]
+    upper = [edge for edge in edges if edge > value]
+    if not lower:
+        return f"below {upper[0]:g}"
+    return f"{lower[-1]:g} to {upper[0]:g}" if upper else f"{lower[-1]:g} or more"

@@ -1,0 +1,235 @@
+"""Judges a strategy from its figures by stated rules, and says what the figures do not show."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import NormalDist, fmean
+
+from ktrdr.agents.executor import ToolExecutor
+from ktrdr.agents.records import Judgement
+from ktrdr.agents.task import AgentTask, AssessmentContext
+from ktrdr.agents.tools import SAVE_ASSESSMENT
+from ktrdr.errors import InvalidInput
+
+PROMISING_SHARPE = 0.5
+PROMISING_PROFIT_FACTOR = 1.1
+PROMISING_DRAWDOWN = 0.25
+ENOUGH_TRADES = 30
+GOOD_COVERAGE = 0.95
+UNSTEADY_ACCURACY_SD = 0.02
+_EULER_GAMMA = 0.5772156649015329
+
+
+@dataclass(frozen=True, slots=True)
+class _Figures:
+    """What the remarks are made of. `majority` is the accuracy of always naming the commoner class."""
+
+    sharpe: float
+    profit_factor: float
+    n_trades: int
+    drawdown: float
+    total_return: float
+    costs_paid: float
+    years: float
+    accuracy: float
+    majority: float
+    folds_with_skill: int
+    n_folds: int
+
+    @property
+    def edge(self) -> float:
+        return self.accuracy - self.majority
+
+    @property
+    def gross_return(self) -> float:
+        return self.total_return + self.costs_paid
+
+
+def assess(task: AgentTask, tools: ToolExecutor) -> int:
+    """Write the assessment of the task's subject; return how many tool calls that took.
+
+    Raises:
+        InvalidInput: The task holds nothing to assess.
+    """
+    subject = task.context
+    if subject is None:
+        raise InvalidInput("an assessor needs a subject: training, backtest and gates of one strategy")
+    figures = _figures(subject)
+    judgement, because = _judge(figures)
+    strengths, weaknesses = list(_strengths(figures)), list(_weaknesses(figures, subject))
+    (strengths if judgement == "promising" else weaknesses).insert(0, because)
+    tools.execute(
+        SAVE_ASSESSMENT,
+        {
+            "judgement": judgement,
+            "strengths": strengths,
+            "weaknesses": [*weaknesses, *_not_shown(figures, subject)],
+            "suggestions": list(_suggestions(figures, subject)),
+        },
+    )
+    return 1
+
+
+def _figures(subject: AssessmentContext) -> _Figures:
+    metrics, training = subject.backtest.metrics, subject.training
+    chance = [max(fold.base_rate, 1 - fold.base_rate) for fold in training.folds]
+    return _Figures(
+        sharpe=metrics.sharpe_ratio if metrics.sharpe_ratio is not None else -math.inf,
+        profit_factor=metrics.profit_factor if metrics.profit_factor is not None else 0.0,
+        n_trades=metrics.n_trades,
+        drawdown=metrics.max_drawdown,
+        total_return=metrics.total_return,
+        costs_paid=metrics.costs_paid,
+        years=subject.backtest.window.years,
+        accuracy=training.accuracy,
+        majority=fmean(chance),
+        folds_with_skill=sum(fold.accuracy > base for fold, base in zip(training.folds, chance, strict=True)),
+        n_folds=len(training.folds),
+    )
+
+
+def _judge(figures: _Figures) -> tuple[Judgement, str]:
+    """Return the judgement and the rule that gave it."""
+    if figures.n_trades == 0:
+        return "poor", "Judged poor: it never traded, so there is nothing to judge."
+    if figures.sharpe <= 0 or figures.profit_factor < 1:
+        return "poor", (
+            f"Judged poor: net of costs the Sharpe ratio is {figures.sharpe:.2f} and the profit factor "
+            f"{figures.profit_factor:.2f}; above 0 and at least 1 are needed for mediocre."
+        )
+    missing = [
+        text
+        for holds, text in (
+            (figures.sharpe >= PROMISING_SHARPE, f"a Sharpe ratio of {PROMISING_SHARPE} (is {figures.sharpe:.2f})"),
+            (
+                figures.profit_factor >= PROMISING_PROFIT_FACTOR,
+                f"a profit factor of {PROMISING_PROFIT_FACTOR} (is {figures.profit_factor:.2f})",
+            ),
+            (figures.n_trades >= ENOUGH_TRADES, f"{ENOUGH_TRADES} trades (has {figures.n_trades})"),
+            (
+                figures.drawdown <= PROMISING_DRAWDOWN,
+                f"a drawdown of at most {PROMISING_DRAWDOWN:.0%} (is {figures.drawdown:.1%})",
+            ),
+            (figures.edge > 0, f"accuracy above the majority class (is {figures.edge:+.3f} away)"),
+        )
+        if not holds
+    ]
+    if missing:
+        return "mediocre", f"Judged mediocre: net positive, but promising needs {'; '.join(missing)}."
+    return "promising", (
+        f"Judged promising by rule: net Sharpe ratio at least {PROMISING_SHARPE}, profit factor at least "
+        f"{PROMISING_PROFIT_FACTOR}, {ENOUGH_TRADES} trades or more, drawdown at most {PROMISING_DRAWDOWN:.0%}, "
+        "accuracy above the majority class. It is an opinion, not a verdict."
+    )
+
+
+def _strengths(figures: _Figures) -> Iterator[str]:
+    if figures.edge > 0:
+        yield (
+            f"Validation accuracy {figures.accuracy:.3f} is above the majority class ({figures.majority:.3f}), in "
+            f"{figures.folds_with_skill} of {figures.n_folds} folds."
+        )
+    if figures.sharpe > 0 and figures.total_return > 0:
+        yield (
+            f"Out of sample and net of costs: Sharpe ratio {figures.sharpe:.2f}, profit factor "
+            f"{figures.profit_factor:.2f}, total return {figures.total_return:+.1%} over {figures.years:.1f} years."
+        )
+    if figures.n_trades > 0 and figures.drawdown <= PROMISING_DRAWDOWN:
+        yield f"The deepest drawdown was {figures.drawdown:.1%}."
+    if figures.n_trades >= ENOUGH_TRADES:
+        yield f"{figures.n_trades} trades: enough for averages over them to mean something."
+
+
+def _weaknesses(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
+    for gate in subject.gates:
+        if not gate.get("passed"):
+            yield f"The {gate.get('gate')} gate refused it ({gate.get('reason')}) and was bypassed."
+    if figures.edge <= 0:
+        yield (
+            f"No skill in validation: accuracy {figures.accuracy:.3f} against {figures.majority:.3f} for always naming "
+            "the commoner class; any profit came from elsewhere."
+        )
+    elif figures.folds_with_skill < figures.n_folds:
+        weak = figures.n_folds - figures.folds_with_skill
+        yield f"In {weak} of {figures.n_folds} folds the accuracy is not above the majority class."
+    if subject.training.accuracy_sd > UNSTEADY_ACCURACY_SD:
+        yield f"Accuracy varies by {subject.training.accuracy_sd:.3f} (standard deviation) from seed to seed."
+    yield from _weak_results(figures)
+    thin = _thin_variables(subject)
+    if thin:
+        yield f"Rows outside every fuzzy set: {', '.join(f'{name} covers {share:.0%}' for name, share in thin)}."
+
+
+def _weak_results(figures: _Figures) -> Iterator[str]:
+    if figures.n_trades == 0:
+        return
+    if figures.n_trades < ENOUGH_TRADES:
+        yield f"Only {figures.n_trades} trades: a few lucky ones could make all of this."
+    if figures.drawdown > PROMISING_DRAWDOWN:
+        yield f"The deepest drawdown was {figures.drawdown:.1%} of peak equity."
+    if figures.gross_return <= 0:
+        lost, costs = -figures.gross_return, figures.costs_paid
+        yield f"It lost about {lost:.1%} even before its costs of {costs:.1%} of initial equity."
+    elif figures.costs_paid >= 0.5 * figures.gross_return:
+        share = figures.costs_paid / figures.gross_return
+        yield f"Costs of {figures.costs_paid:.1%} of initial equity took about {share:.0%} of its gross profit."
+
+
+def _not_shown(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
+    yield (
+        "Not shown: whether chance or the market itself explains it. No buy-and-hold or random-entry baseline, no "
+        "shifted-label null, no confidence interval and no verdict has been computed."
+    )
+    if figures.years > 0:
+        error = 1 / math.sqrt(figures.years)
+        luck = _expected_maximum(subject.n_trials) * error
+        yield (
+            f"A Sharpe ratio over {figures.years:.1f} years has a standard error of about {error:.2f}; this is trial "
+            f"{subject.n_trials} of the workspace, and the luckiest of so many without skill would show about "
+            f"{luck:.2f}."
+        )
+    window = subject.backtest.window
+    yield (
+        f"Seen on one market only ({window.symbol} {window.timeframe}, {window.first:%Y-%m-%d} to "
+        f"{window.last:%Y-%m-%d}); the sealed bars have not been looked at."
+    )
+
+
+def _suggestions(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
+    decision, labels = subject.specification.decision, subject.specification.labels
+    if figures.n_trades == 0:
+        yield f"No probability reached decision.enter {decision.enter:g}; a lower one would be a new trial."
+        return
+    if figures.edge <= 0:
+        yield "Change the inputs or the hypothesis rather than thresholds: the network found nothing to trade on."
+    if figures.gross_return > 0 and figures.costs_paid >= 0.5 * figures.gross_return:
+        yield (
+            f"Trade less: {figures.n_trades} trades in {figures.years:.1f} years; a horizon longer than "
+            f"{labels.horizon} bars or a higher decision.enter would leave more after costs."
+        )
+    if 0 < figures.n_trades < ENOUGH_TRADES:
+        yield "Test the same hypothesis on a longer history or another market before changing it."
+    if figures.drawdown > PROMISING_DRAWDOWN and figures.total_return > 0:
+        exposure = subject.specification.risk.sizing.exposure
+        yield f"Halve the exposure of {exposure:g}: it scales drawdown and return alike."
+    if figures.sharpe > 0 and figures.edge > 0:
+        yield "Try the unchanged specification on another symbol; agreement there says more than any retuning here."
+    yield "Do not tune parameters on these test blocks: each variant is another trial and raises the bar for all."
+
+
+def _thin_variables(subject: AssessmentContext) -> list[tuple[str, float]]:
+    coverage = subject.training.coverage
+    return [
+        (name, coverage[name])
+        for name in subject.specification.fuzzy_sets
+        if name in coverage and coverage[name] < GOOD_COVERAGE
+    ]
+
+
+def _expected_maximum(n_trials: int) -> float:
+    """Return about the largest of n standard normals (Bailey and Lopez de Prado, 2014); 0 for one."""
+    if n_trials <= 1:
+        return 0.0
+    normal = NormalDist()
+    near, far = normal.inv_cdf(1 - 1 / n_trials), normal.inv_cdf(1 - 1 / (n_trials * math.e))
+    return (1 - _EULER_GAMMA) * near + _EULER_GAMMA * far

@@ -1,0 +1,175 @@
+"""Designs a strategy without a language model: an untried family and market, parameters from the seed."""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import TypeAdapter
+
+from ktrdr.agents.brief import Understanding, understand_brief
+from ktrdr.agents.executor import ToolExecutor
+from ktrdr.agents.families import Idea, draw_idea, session_bars
+from ktrdr.agents.memory import FAMILIES, TriedStrategy
+from ktrdr.agents.task import AgentTask
+from ktrdr.agents.tools import (
+    ERROR_PREFIX,
+    GET_RECENT_STRATEGIES,
+    LIST_MARKETS,
+    MAXIMUM_RECENT,
+    SAVE_STRATEGY_CONFIG,
+    MarketListing,
+)
+from ktrdr.indicators.compute import warmup_bars
+from ktrdr.training.splits import N_BLOCKS
+
+MAXIMUM_DRAWS = 100
+# Below this the six blocks of the walk-forward are too short to learn from; used only if nothing longer is stored.
+FEW_BARS = 1_500
+# What the first block must leave for fitting and validation, well above what the trainer asks for at least.
+FIRST_BLOCK_ROWS = 250
+_DAILY_BARS_A_WEEK = 5
+_MAXIMUM_HORIZON = 240
+_EXPOSURE = {"fx": 1.0, "index": 0.8, "equity": 0.5, "crypto": 0.3}
+_ONE_SIDED_CLASSES = ("equity", "index")
+
+_MARKETS: TypeAdapter[list[MarketListing]] = TypeAdapter(list[MarketListing])
+_TRIED: TypeAdapter[list[TriedStrategy]] = TypeAdapter(list[TriedStrategy])
+
+
+def design(task: AgentTask, tools: ToolExecutor) -> int:
+    """Draw ideas until one is saved, at most `MAXIMUM_DRAWS`; return how many tool calls that took."""
+    markets = _MARKETS.validate_json(tools.execute(LIST_MARKETS, {}))
+    tried = _TRIED.validate_json(tools.execute(GET_RECENT_STRATEGIES, {"limit": MAXIMUM_RECENT}))
+    turns = 2
+    if not markets:
+        return turns
+    understood = understand_brief(task.brief, markets)
+    rng = np.random.default_rng([task.seed, _history_number(tried)])
+    for _ in range(MAXIMUM_DRAWS):
+        family, market = _least_tried(rng, understood, markets, tried)
+        strategy = draw_strategy(rng, family, market, understood)
+        if market.n_bars >= FEW_BARS and not _leaves_rows_to_learn_from(strategy, market):
+            continue
+        answer = tools.execute(SAVE_STRATEGY_CONFIG, {"strategy": strategy, "notes": understood.note})
+        turns += 1
+        if not answer.startswith(ERROR_PREFIX):
+            break
+    return turns
+
+
+def _history_number(tried: Sequence[TriedStrategy]) -> int:
+    """Return a number that stands for which strategies exist, so that a new one never repeats an old draw."""
+    names = json.dumps(sorted(each.name for each in tried))
+    return int(hashlib.sha256(names.encode()).hexdigest()[:16], 16)
+
+
+def _least_tried(
+    rng: np.random.Generator,
+    understood: Understanding,
+    markets: Sequence[MarketListing],
+    tried: Sequence[TriedStrategy],
+) -> tuple[str, MarketListing]:
+    """Return the family and market that were tried least, by lot among equals; only what the brief leaves open."""
+    allowed = [market for market in markets if understood.allows(market)]
+    allowed = [market for market in allowed if market.n_bars >= FEW_BARS] or allowed
+    counts = Counter((each.family, each.symbol, each.timeframe) for each in tried)
+    cells = [
+        (counts[family, market.symbol, market.timeframe], family, market)
+        for family in understood.families or FAMILIES
+        for market in allowed
+    ]
+    fewest = min(count for count, _, _ in cells)
+    open_cells = [(family, market) for count, family, market in cells if count == fewest]
+    return open_cells[int(rng.integers(len(open_cells)))]
+
+
+def draw_strategy(
+    rng: np.random.Generator, family: str, market: MarketListing, understood: Understanding
+) -> dict[str, Any]:
+    """Return a strategy document of a family for a market; nothing but the generator decides what is left open."""
+    idea = draw_idea(family, rng, market)
+    horizon = _horizon(rng, idea, market)
+    direction = understood.direction or _direction(rng, market)
+    # The price wanders about the square root of time: half of that, in ATR, is touched often, but not at once.
+    barrier = round(float(np.clip(0.5 * horizon**0.5 * rng.uniform(0.8, 1.2), 1.0, 8.0)), 1)
+    strategy: dict[str, Any] = {
+        "schema": 1,
+        "hypothesis": _hypothesis(idea, market, horizon, direction),
+        "market": {"symbols": [market.symbol], "timeframe": market.timeframe},
+        "indicators": idea.indicators,
+        "fuzzy_sets": idea.fuzzy_sets,
+        "labels": _labels(rng, horizon, barrier),
+        "model": {
+            "type": "mlp",
+            "hidden": [[16], [32, 16]][int(rng.integers(2))],
+            "dropout": float(rng.choice([0.0, 0.1, 0.2])),
+        },
+        "training": {
+            "epochs": 40,
+            "batch_size": 256,
+            "learning_rate": float(rng.choice([0.002, 0.003, 0.005])),
+            "patience": 6,
+            "seeds": 3,
+        },
+        "decision": {
+            "enter": float(rng.choice([0.52, 0.53, 0.54, 0.55])),
+            # Well below the entry: a position is not given up for noise around one threshold.
+            "exit": float(rng.choice([0.45, 0.47, 0.49])),
+            "direction": direction,
+            "min_bars_between_trades": max(1, horizon // 2),
+        },
+        "risk": {
+            "sizing": {"type": "fixed", "exposure": _EXPOSURE.get(market.asset_class, 0.5)},
+            "stop_loss": round(barrier * float(rng.choice([1.0, 1.25, 1.5])), 1),
+            "take_profit": round(2 * barrier, 1),
+            "max_holding_bars": horizon * int(rng.integers(1, 3)),
+        },
+    }
+    return {"name": _name(family, market, idea, strategy), **strategy}
+
+
+def _leaves_rows_to_learn_from(strategy: dict[str, Any], market: MarketListing) -> bool:
+    """Return whether warm-up and labels leave enough of the first walk-forward block."""
+    warmup = max(
+        warmup_bars(each["type"], {name: value for name, value in each.items() if name != "type"})
+        for each in strategy["indicators"].values()
+    )
+    return market.n_bars // N_BLOCKS - warmup - 2 * int(strategy["labels"]["horizon"]) >= FIRST_BLOCK_ROWS
+
+
+def _horizon(rng: np.random.Generator, idea: Idea, market: MarketListing) -> int:
+    """Return a horizon in bars, a small part of a walk-forward block."""
+    unit = _DAILY_BARS_A_WEEK if market.timeframe == "1d" else session_bars(market)
+    bars = round(float(rng.uniform(*idea.horizon_days)) * unit)
+    longest = market.n_bars // (200 if market.timeframe == "1d" else 50)
+    return int(np.clip(bars, 3, max(3, min(_MAXIMUM_HORIZON, longest))))
+
+
+def _direction(rng: np.random.Generator, market: MarketListing) -> str:
+    if market.asset_class in _ONE_SIDED_CLASSES:  # what grows over decades is not shorted half the time
+        return str(rng.choice(["long", "long", "both"]))
+    return "both"
+
+
+def _labels(rng: np.random.Generator, horizon: int, barrier: float) -> dict[str, Any]:
+    if rng.random() < 0.25:
+        return {"type": "forward_return", "horizon": horizon}
+    return {"type": "triple_barrier", "horizon": horizon, "take_profit": barrier, "stop_loss": barrier}
+
+
+def _hypothesis(idea: Idea, market: MarketListing, horizon: int, direction: str) -> str:
+    side = "either way" if direction == "both" else f"{direction} only"
+    return (
+        f"On {market.symbol} {market.timeframe}, {idea.claim}, over the next {horizon} bars ({side}). {idea.reason} "
+        f"A round trip costs {market.round_trip_cost_bps:g} bp, which each such move must pay first."
+    )
+
+
+def _name(family: str, market: MarketListing, idea: Idea, strategy: dict[str, Any]) -> str:
+    symbol = re.sub(r"[^a-z0-9]", "", market.symbol.casefold())[:16]
+    digest = hashlib.sha256(json.dumps(strategy, sort_keys=True).encode()).hexdigest()[:4]
+    return "_".join((family, symbol, market.timeframe, *idea.words, digest))

@@ -1,0 +1,134 @@
+"""The two phases of a cycle that an agent does: design and assessment, each an operation of its own."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, JsonValue
+
+from ktrdr.agents.executor import ToolExecutor
+from ktrdr.agents.invoker import AgentInvoker
+from ktrdr.agents.memory import StrategyMemory
+from ktrdr.agents.task import AgentResult, AgentTask, AssessmentContext, Role
+from ktrdr.backtest.report import BacktestReport
+from ktrdr.errors import OperationFailed
+from ktrdr.jobs.services import LaboratoryServices
+from ktrdr.operations.runtime import Body
+from ktrdr.operations.work import Payload, Work
+from ktrdr.training.report import TrainingReport
+
+
+class DesignPayload(BaseModel):
+    """What an `agent_design` operation is asked."""
+
+    brief: str | None
+    seed: int
+
+
+class AssessmentPayload(BaseModel):
+    """What an `agent_assessment` operation is asked."""
+
+    strategy: str
+    seed: int
+    gates: list[dict[str, JsonValue]]
+
+
+class PhaseResult(BaseModel):
+    """What an agent's phase returns: where to look, and what it cost."""
+
+    strategy_name: str
+    strategy_path: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+
+
+def design_phase(services: LaboratoryServices, invoker: AgentInvoker) -> Body:
+    """Return the body of `agent_design`: ends with a stored strategy, or fails with the agent's reason."""
+
+    async def body(work: Work, document: Payload) -> JsonValue:
+        payload = DesignPayload.model_validate(document)
+
+        async def design() -> JsonValue:
+            await work.report(0.0, f"designing ({invoker.model})")
+            tools = _tools(services, invoker, work.operation_id, "designer", None)
+            result = await invoker.run(
+                task=AgentTask(role="designer", brief=payload.brief, seed=payload.seed), tools=tools
+            )
+            if not result.ok or tools.saved_strategy is None:
+                raise OperationFailed(
+                    f"the designer ({invoker.model}) ended after {result.turns} turns without a valid new strategy. "
+                    "Try another brief or seed, or import other markets",
+                    reason="no_strategy" if result.ok else result.reason,
+                )
+            tools.record_result(result)
+            return _phase_result(services, tools.saved_strategy, result)
+
+        return await work.interruptible_step("design", design)
+
+    return body
+
+
+def assessment_phase(services: LaboratoryServices, invoker: AgentInvoker) -> Body:
+    """Return the body of `agent_assessment`: ends with assessment.json beside the strategy."""
+
+    async def body(work: Work, document: Payload) -> JsonValue:
+        payload = AssessmentPayload.model_validate(document)
+
+        async def assess() -> JsonValue:
+            await work.report(0.0, f"assessing ({invoker.model})")
+            subject = _subject(services, payload.strategy, payload.gates)
+            tools = _tools(services, invoker, work.operation_id, "assessor", subject)
+            task = AgentTask(role="assessor", brief=None, seed=payload.seed, context=subject)
+            result = await invoker.run(task=task, tools=tools)
+            if not result.ok:
+                raise OperationFailed(
+                    f"the assessor ({invoker.model}) ended after {result.turns} turns without an assessment",
+                    reason=result.reason,
+                )
+            return _phase_result(services, payload.strategy, result)
+
+        return await work.interruptible_step("assess", assess)
+
+    return body
+
+
+def _tools(
+    services: LaboratoryServices,
+    invoker: AgentInvoker,
+    operation_id: str,
+    role: Role,
+    subject: AssessmentContext | None,
+) -> ToolExecutor:
+    return ToolExecutor(
+        operation_id=operation_id,
+        role=role,
+        model=invoker.model,
+        prompt_version=invoker.prompt_version,
+        bars=services.bars,
+        strategies=services.strategies,
+        recent=StrategyMemory(services.operations, services.strategies).recent,
+        attempts_folder=services.settings.attempts_folder,
+        clock=services.clock,
+        subject=subject,
+    )
+
+
+def _subject(services: LaboratoryServices, strategy: str, gates: list[dict[str, JsonValue]]) -> AssessmentContext:
+    folder = services.strategies.folder(strategy)
+    checked: tuple[Mapping[str, JsonValue], ...] = tuple(gates)
+    return AssessmentContext(
+        specification=services.strategies.read(strategy),
+        training=TrainingReport.model_validate_json((folder / "training.json").read_bytes()),
+        backtest=BacktestReport.model_validate_json((folder / "backtest.json").read_bytes()),
+        gates=checked,
+        n_trials=services.ledger.count(),
+    )
+
+
+def _phase_result(services: LaboratoryServices, strategy: str, result: AgentResult) -> JsonValue:
+    return PhaseResult(
+        strategy_name=strategy,
+        strategy_path=str(services.strategies.folder(strategy)),
+        input_tokens=result.input_tokens,
+        output_tokens=result.output_tokens,
+        cost_usd=result.cost_usd,
+    ).model_dump()

@@ -1,0 +1,128 @@
+"""Every configuration that was ever tried, counted whether it did well or not.
+
+A selection among many tries looks better than it is; only a complete count can correct for that. So a trial is opened
+before its training starts and closed with its outcome, refusals included; rows are only ever added, and each holds
+the hash of the one before.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from pydantic import JsonValue
+
+from ktrdr.artifacts.files import canonical_json
+from ktrdr.clock import Clock, epoch_ms
+from ktrdr.database.engine import Database
+from ktrdr.database.tables import trial_events
+
+OPENED, CLOSED = "opened", "closed"
+_GENESIS = "0" * 64
+
+
+@dataclass(frozen=True, slots=True)
+class TrialFault:
+    """A row of the ledger that is not as it was written."""
+
+    sequence: int
+    what: str
+
+
+class TrialLedger:
+    """The hash-chained list of trials. One writer at a time, any number of processes."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def open_trial(self, trial_id: str, configuration: Mapping[str, JsonValue]) -> None:
+        """Count a trial before it starts. Opening it again (a replay after a crash) changes nothing.
+
+        Args:
+            trial_id: Id of the training, or of the backtest that has no training of its own.
+            configuration: What is tried: strategy, its hash, snapshot, seed.
+        """
+        self._append(trial_id, OPENED, configuration)
+
+    def close_trial(self, trial_id: str, outcome: Mapping[str, JsonValue]) -> None:
+        """Record how a trial ended. Only the first outcome counts.
+
+        Args:
+            trial_id: An opened trial.
+            outcome: Its reason slug and, where it got so far, metrics and the path of its daily returns.
+        """
+        self._append(trial_id, CLOSED, outcome)
+
+    def count(self) -> int:
+        """Return how many trials were started in this workspace."""
+        query = sa.select(sa.func.count()).where(trial_events.c.event == OPENED)
+        with self._database.engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def unclosed(self) -> list[str]:
+        """Return the ids of trials that have no outcome yet, oldest first."""
+        closed = sa.select(trial_events.c.trial_id).where(trial_events.c.event == CLOSED)
+        query = (
+            sa.select(trial_events.c.trial_id)
+            .where(trial_events.c.event == OPENED, trial_events.c.trial_id.not_in(closed))
+            .order_by(trial_events.c.sequence)
+        )
+        with self._database.engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
+    def verify(self) -> list[TrialFault]:
+        """Recompute the chain and return every row that was changed, removed or put in; empty when whole."""
+        with self._database.engine.connect() as connection:
+            rows = connection.execute(sa.select(trial_events).order_by(trial_events.c.sequence)).all()
+        faults = []
+        previous, expected_sequence = _GENESIS, 1
+        for row in rows:
+            if row.sequence != expected_sequence:
+                faults.append(TrialFault(expected_sequence, "is missing"))
+            if row.previous_hash != previous:
+                faults.append(TrialFault(row.sequence, "does not follow the row before it"))
+            content = _row_hash(
+                row.sequence, row.trial_id, row.event, row.recorded_at_ms, row.payload, row.previous_hash
+            )
+            if content != row.hash:
+                faults.append(TrialFault(row.sequence, "was changed after it was written"))
+            previous, expected_sequence = row.hash, row.sequence + 1
+        return faults
+
+    def _append(self, trial_id: str, event: str, payload: Mapping[str, JsonValue]) -> None:
+        text = canonical_json(dict(payload)).decode()
+        with self._database.engine.begin() as connection:
+            if self._database.is_sqlite:
+                connection.execute(sa.text("BEGIN IMMEDIATE"))  # reads below must see the last writer's row
+            else:
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7242102)"))
+            present = sa.select(trial_events.c.sequence).where(
+                trial_events.c.trial_id == trial_id, trial_events.c.event == event
+            )
+            if connection.execute(present).first() is not None:
+                return
+            last = connection.execute(
+                sa.select(trial_events.c.sequence, trial_events.c.hash)
+                .order_by(trial_events.c.sequence.desc())
+                .limit(1)
+            ).first()
+            sequence, previous = (1, _GENESIS) if last is None else (last.sequence + 1, last.hash)
+            recorded_at_ms = epoch_ms(self._clock())
+            connection.execute(
+                trial_events.insert().values(
+                    sequence=sequence,
+                    trial_id=trial_id,
+                    event=event,
+                    recorded_at_ms=recorded_at_ms,
+                    payload=text,
+                    previous_hash=previous,
+                    hash=_row_hash(sequence, trial_id, event, recorded_at_ms, text, previous),
+                )
+            )
+
+
+def _row_hash(sequence: int, trial_id: str, event: str, recorded_at_ms: int, payload: str, previous_hash: str) -> str:
+    fields = [sequence, trial_id, event, recorded_at_ms, payload, previous_hash]
+    return hashlib.sha256(json.dumps(fields).encode()).hexdigest()

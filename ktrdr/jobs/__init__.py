@@ -1,0 +1,1 @@
+"""Domain functions as operations: each runs in a child process of its worker."""

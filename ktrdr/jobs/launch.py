@@ -1,0 +1,74 @@
+"""Start a training or a backtest that is not part of a cycle."""
+
+from pydantic import JsonValue
+
+from ktrdr.errors import Conflict, InvalidInput
+from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, BacktestPayload, TrainingPayload
+from ktrdr.market.store import BarStore
+from ktrdr.operations.operation import Operation
+from ktrdr.operations.runtime import COMPUTE_QUEUE
+from ktrdr.operations.store import OperationStore
+from ktrdr.strategy.store import StrategyStore
+
+DEFAULT_TRAINING_SEED = 1
+
+
+def start_training(
+    operations: OperationStore, strategies: StrategyStore, bars: BarStore, *, strategy: str, seed: int | None
+) -> Operation:
+    """Enqueue the training of a stored strategy.
+
+    Raises:
+        NotFound: No such strategy, or no bars of its symbol and timeframe.
+        Conflict: It is being trained or backtested already (`strategy_busy`).
+    """
+    specification = strategies.read(strategy)
+    bars.series(specification.symbol, specification.timeframe)
+    refuse_busy_strategy(operations, strategy)
+    payload = TrainingPayload(
+        strategy=strategy, seed=DEFAULT_TRAINING_SEED if seed is None else seed, part_of_cycle=False
+    )
+    return operations.enqueue(
+        TRAINING, queue=COMPUTE_QUEUE, payload=payload.model_dump(), metadata=_metadata(strategy, payload.seed)
+    )
+
+
+def start_backtest(operations: OperationStore, strategies: StrategyStore, *, strategy: str) -> Operation:
+    """Enqueue the backtest of a trained strategy.
+
+    Raises:
+        NotFound: No such strategy.
+        InvalidInput: It is not trained (`not_trained`).
+        Conflict: It is being trained or backtested already (`strategy_busy`).
+    """
+    strategies.read(strategy)
+    if strategies.read_json(strategy, "training.json") is None:
+        raise InvalidInput(
+            f"{strategy} is not trained, so there is nothing to backtest; run `ktrdr train {strategy}` first",
+            reason="not_trained",
+        )
+    refuse_busy_strategy(operations, strategy)
+    payload = BacktestPayload(strategy=strategy, trial_id=None)
+    return operations.enqueue(
+        BACKTESTING, queue=COMPUTE_QUEUE, payload=payload.model_dump(), metadata=_metadata(strategy, None)
+    )
+
+
+def refuse_busy_strategy(operations: OperationStore, strategy: str) -> None:
+    """Keep two operations from writing the files of one strategy.
+
+    Raises:
+        Conflict: One does so now.
+    """
+    for operation_type in (TRAINING, BACKTESTING):
+        for operation in operations.active(operation_type):
+            if operation.metadata.get("strategy_name") == strategy:
+                raise Conflict(
+                    f"{strategy} is in use by {operation.operation_id}; wait for it or cancel it",
+                    reason="strategy_busy",
+                    operation_id=operation.operation_id,
+                )
+
+
+def _metadata(strategy: str, seed: int | None) -> dict[str, JsonValue]:
+    return {"strategy_name": strategy} if seed is None else {"strategy_name": strategy, "seed": seed}

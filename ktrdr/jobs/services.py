@@ -1,0 +1,22 @@
+"""What the operations of this floor and of the research cycle are built with."""
+
+from dataclasses import dataclass
+
+from ktrdr.clock import Clock
+from ktrdr.config import Settings
+from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.market.store import BarStore
+from ktrdr.operations.store import OperationStore
+from ktrdr.strategy.store import StrategyStore
+
+
+@dataclass(frozen=True, slots=True)
+class LaboratoryServices:
+    """Everything a worker's operations need, built once by the composition root."""
+
+    settings: Settings
+    clock: Clock
+    operations: OperationStore
+    strategies: StrategyStore
+    bars: BarStore
+    ledger: TrialLedger

@@ -1,0 +1,40 @@
+"""`python -m ktrdr.jobs.training_job`: train one strategy and write its files into an attempt folder."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, JsonValue
+
+from ktrdr.config import load_settings
+from ktrdr.market.store import BarStore
+from ktrdr.operations.job_child import Report, serve_job
+from ktrdr.strategy.store import StrategyStore
+from ktrdr.training.artifacts import write_training
+from ktrdr.training.train import train_strategy
+
+
+class TrainingJobRequest(BaseModel):
+    """What the worker asks of a training process."""
+
+    strategy: str
+    seed: int
+    attempt: str
+
+
+def train(document: dict[str, JsonValue], report: Report) -> JsonValue:
+    """Train, write training.json, model.safetensors and predictions.parquet, return the gate's metrics."""
+    request = TrainingJobRequest.model_validate(document)
+    settings = load_settings()
+    report(0.0, "reading bars")
+    specification = StrategyStore(settings.strategies_folder).read(request.strategy)
+    bars = BarStore(settings.data_folder).load_research(specification.symbol, specification.timeframe)
+    outcome = train_strategy(specification, bars, seed=request.seed, on_progress=report)
+    write_training(Path(request.attempt), outcome, bars)
+    return {
+        "accuracy": outcome.report.accuracy,
+        "final_loss": outcome.report.final_loss,
+        "snapshot": outcome.report.snapshot,
+    }
+
+
+if __name__ == "__main__":
+    serve_job(train)

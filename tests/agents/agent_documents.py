@@ -1,0 +1,112 @@
+"""A strategy and results that several test files share."""
+
+from datetime import UTC, datetime
+
+from ktrdr.agents.task import AssessmentContext
+from ktrdr.backtest.report import BacktestMetrics, BacktestReport, CostReport, WindowReport
+from ktrdr.strategy.validation import validate_strategy
+from ktrdr.training.report import FoldDates, FoldReport, PurgedCounts, RowCounts, TrainingReport
+
+SPAN = (datetime(2017, 1, 2, tzinfo=UTC), datetime(2017, 9, 1, tzinfo=UTC))
+
+
+def strategy_document(name="reversion_by_hand", *, symbol="EURUSD", timeframe="1h", timeperiod=14):
+    return {
+        "schema": 1,
+        "name": name,
+        "hypothesis": "An oversold RSI reverts within a day.",
+        "market": {"symbols": [symbol], "timeframe": timeframe},
+        "indicators": {"rsi": {"type": "RSI", "timeperiod": timeperiod}},
+        "fuzzy_sets": {"rsi": {"input": "rsi", "partition": ["low", "middle", "high"]}},
+        "labels": {"type": "forward_return", "horizon": 24},
+    }
+
+
+def training_report(*, accuracy=0.53, base_rate=0.5, accuracy_sd=0.004, coverage=1.0):
+    fold = FoldReport(
+        fold=1,
+        rows=RowCounts(fitted=600, validation=100, test=800),
+        dates=FoldDates(fitted=SPAN, validation=SPAN, test=SPAN),
+        purged=PurgedCounts(before_test=24, before_validation=24),
+        base_rate=base_rate,
+        accuracy=accuracy,
+        loss=0.69,
+        epochs=[20, 21, 22],
+        best_epochs=[14, 15, 16],
+    )
+    return TrainingReport(
+        accuracy=accuracy,
+        final_loss=0.69,
+        accuracy_sd=accuracy_sd,
+        final_loss_sd=0.001,
+        folds=[fold.model_copy(update={"fold": n}) for n in range(1, 6)],
+        coverage={"rsi": coverage, "rsi.low": 0.4, "rsi.middle": 0.4, "rsi.high": 0.4},
+        seed=1,
+        snapshot="ab" * 32,
+        strategy_sha256="cd" * 32,
+    )
+
+
+def backtest_report(
+    *, sharpe=0.8, profit_factor=1.3, n_trades=64, drawdown=0.12, total_return=0.08, costs_paid=0.02, years=4.0
+):
+    traded = n_trades > 0
+    return BacktestReport(
+        metrics=BacktestMetrics(
+            sharpe_ratio=sharpe if traded else None,
+            sortino_ratio=1.1 if traded else None,
+            max_drawdown=drawdown,
+            total_return=total_return,
+            cagr=0.02,
+            calmar_ratio=0.2 if traded else None,
+            win_rate=0.52 if traded else None,
+            profit_factor=profit_factor if traded else None,
+            n_trades=n_trades,
+            exposure=0.4,
+            turnover=30.0,
+            costs_paid=costs_paid,
+            days_per_year=252.0,
+        ),
+        costs=CostReport(
+            commission_bps=0.2,
+            half_spread_bps=0.5,
+            half_spread_from="instrument",
+            slippage_bps=0.5,
+            financing_long=0.0,
+            financing_short=0.0,
+        ),
+        window=WindowReport(
+            symbol="EURUSD",
+            timeframe="1h",
+            snapshot="ab" * 32,
+            first=SPAN[0],
+            last=SPAN[1],
+            n_bars=4000,
+            n_session_days=170,
+            n_folds=5,
+            years=years,
+            initial_equity=100_000.0,
+        ),
+    )
+
+
+def gate(name, *, passed=True, reason="passed", bypassed=False):
+    return {
+        "gate": name,
+        "profile": "default",
+        "passed": passed,
+        "reason": reason,
+        "observed": 0.53,
+        "threshold": 0.45,
+        "bypassed": bypassed,
+    }
+
+
+def subject(*, training=None, backtest=None, gates=None, n_trials=7, **document):
+    return AssessmentContext(
+        specification=validate_strategy(strategy_document(**document)),
+        training=training or training_report(),
+        backtest=backtest or backtest_report(),
+        gates=gates or (gate("training"), gate("backtest")),
+        n_trials=n_trials,
+    )

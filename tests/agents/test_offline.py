@@ -1,0 +1,225 @@
+import asyncio
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+from agent_desk import NOW, Desk
+from agent_documents import backtest_report, gate, strategy_document, subject, training_report
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ktrdr.agents.brief import understand_brief
+from ktrdr.agents.families import draw_idea
+from ktrdr.agents.memory import FAMILIES
+from ktrdr.agents.offline import OfflineInvoker
+from ktrdr.agents.offline_designer import draw_strategy
+from ktrdr.agents.task import AgentTask
+from ktrdr.agents.tools import MarketListing
+from ktrdr.features.encoder import FuzzyEncoder
+from ktrdr.features.inputs import compute_inputs
+from ktrdr.market.store import BarStore
+from ktrdr.strategy.validation import validate_strategy
+
+INVOKER = OfflineInvoker(lambda: NOW)
+
+
+def run_designer(desk, number=1, *, seed=None, brief=None):
+    executor = desk.executor(f"op_agent_design_20260301_120000_{number:06x}")
+    task = AgentTask("designer", brief, number if seed is None else seed)
+    return asyncio.run(INVOKER.run(task=task, tools=executor)), executor.saved_strategy
+
+
+def run_assessor(desk, judged):
+    executor = desk.executor(role="assessor", subject=judged)
+    result = asyncio.run(INVOKER.run(task=AgentTask("assessor", None, 1, judged), tools=executor))
+    assert (result.ok, result.reason) == (True, "saved")
+    return executor.saved_assessment
+
+
+def test_the_same_seed_and_history_give_the_same_strategy_and_another_seed_or_history_another(tmp_path, sample_bars):
+    desks = [Desk(tmp_path / str(n), sample_bars) for n in range(3)]
+    for desk, seeds in zip(desks, [(7, 8), (7, 8), (9, 8)], strict=True):
+        for number, seed in enumerate(seeds):
+            run_designer(desk, number, seed=seed)
+    one, same, other = ([desk.strategies.text(name) for name in desk.strategies.names()] for desk in desks)
+    assert one == same
+    assert set(one).isdisjoint(other)  # the second has the same seed and another history
+
+
+def test_over_many_cycles_every_family_meets_every_market_before_any_repeats_and_none_is_a_copy(desk):
+    markets = desk.bars.list_series()
+    n_cells = len(FAMILIES) * len(markets)
+    for number in range(n_cells + 8):
+        result, name = run_designer(desk, number)
+        assert result.ok, (number, result)
+        assert re.fullmatch(r"(trend|reversion|breakout|momentum)_[a-z0-9]+_1[hd]_[a-z0-9_]+_[0-9a-f]{4}", name)
+        if number + 1 == n_cells:
+            cells = {(each.family, each.symbol, each.timeframe) for each in desk.memory.recent(200)}
+            assert len(cells) == n_cells
+    for name in desk.strategies.names():
+        strategy = desk.strategies.read(name)
+        assert desk.strategies.find_near_copy(strategy) is None
+        bars = desk.bars.load_research(strategy.symbol, strategy.timeframe)
+        rows_of_first_block = len(bars) // 6 - compute_inputs(strategy, bars).first_row
+        assert rows_of_first_block - 2 * strategy.labels.horizon >= 250, name
+    assert (result.input_tokens, result.output_tokens, result.cost_usd, result.model) == (0, 0, 0.0, "offline")
+
+
+@pytest.mark.parametrize(
+    ("brief", "expected", "noted"),
+    [
+        (
+            "A reversion idea on EUR/USD please",
+            {"family": "reversion", "symbol": "EURUSD"},
+            "family reversion, market E",
+        ),
+        ("long only momentum, daily", {"family": "momentum", "timeframe": "1d", "direction": "long"}, "direction long"),
+        (
+            "break-out of MSFT, only short",
+            {"family": "breakout", "symbol": "MSFT", "direction": "short"},
+            "market MSFT",
+        ),
+        ("daily bars of EURUSD", {"symbol": "EURUSD", "timeframe": "1h"}, "has the timeframe 1d; another was taken"),
+        ("Make me rich with cats", {}, "the brief was not used"),
+        (None, {}, "No brief was given"),
+    ],
+)
+def test_what_a_brief_names_is_followed_and_what_was_understood_is_said(desk, brief, expected, noted):
+    for number in range(4):
+        _, name = run_designer(desk, number, brief=brief)
+        strategy = desk.strategies.read(name)
+        facts = {
+            "family": name.partition("_")[0],
+            "symbol": strategy.symbol,
+            "timeframe": strategy.timeframe,
+            "direction": strategy.decision.direction,
+        }
+        assert facts | expected == facts
+        assert noted in desk.strategies.read_json(name, "design.json")["notes"]
+
+
+def test_without_a_market_the_designer_says_so_and_writes_nothing(desk, tmp_path):
+    executor = desk.executor(bars=BarStore(tmp_path / "no_data"))
+    result = asyncio.run(INVOKER.run(task=AgentTask("designer", None, 1), tools=executor))
+    assert (result.ok, result.reason) == (False, "no_strategy")
+    assert desk.files() == []
+
+
+def test_a_designer_that_is_run_again_after_a_crash_makes_no_second_strategy(desk):
+    first = run_designer(desk, 1)
+    again = run_designer(desk, 1)
+    assert again[1] == first[1]
+    assert (again[0].ok, again[0].turns) == (True, 0)
+    assert len(desk.strategies.names()) == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_idea_of_a_family_is_finite_and_without_dead_zones_on_every_market(desk, family):
+    rng = np.random.default_rng(11)
+    kinds = set()
+    for info, _ in itertools.product(desk.bars.list_series(), range(4)):
+        market = MarketListing.of(info)
+        document = draw_strategy(rng, family, market, understand_brief(None, [market]))
+        strategy = validate_strategy(document)
+        bars = desk.bars.load_research(info.symbol, info.timeframe)
+        inputs = compute_inputs(strategy, bars)
+        rows = np.arange(inputs.first_row, len(bars))
+        coverage = FuzzyEncoder.fit(strategy, inputs, rows).coverage(inputs, rows)
+        assert all(coverage[name] == 1.0 for name in strategy.fuzzy_sets)
+        assert strategy.labels.horizon <= len(bars) / 30
+        assert strategy.decision.exit < 0.5
+        kinds.add(tuple(sorted(each.type for each in strategy.indicators.values())))
+    assert len(kinds) >= 2, "one family is more than one idea"
+
+
+def test_a_drawn_idea_depends_on_nothing_but_the_generator_and_the_market(desk):
+    market = MarketListing.of(desk.bars.series("SPX", "1d"))
+    for family in FAMILIES:
+        assert draw_idea(family, np.random.default_rng(5), market) == draw_idea(
+            family, np.random.default_rng(5), market
+        )
+
+
+@pytest.mark.parametrize(
+    ("backtest", "training", "judgement", "said"),
+    [
+        ({}, {}, "promising", "strengths: Judged promising by rule"),
+        ({"sharpe": 0.3}, {}, "mediocre", "weaknesses: Judged mediocre: net positive, but promising needs a Sharpe"),
+        ({"n_trades": 12}, {}, "mediocre", "weaknesses: Only 12 trades"),
+        ({"drawdown": 0.31}, {}, "mediocre", "suggestions: Halve the exposure of 1"),
+        ({}, {"base_rate": 0.6}, "mediocre", "weaknesses: No skill in validation: accuracy 0.530 against 0.600"),
+        ({"sharpe": -0.4, "profit_factor": 0.9}, {}, "poor", "Sharpe ratio is -0.40 and the profit factor 0.90"),
+        ({"total_return": -0.2, "sharpe": -0.4}, {}, "poor", "weaknesses: It lost about 18.0% even before its costs"),
+        ({"n_trades": 0, "total_return": 0.0}, {}, "poor", "suggestions: No probability reached decision.enter 0.55"),
+        ({"costs_paid": 0.09, "total_return": 0.01}, {}, "promising", "weaknesses: Costs of 9.0% of initial equity"),
+        ({}, {"coverage": 0.6}, "promising", "weaknesses: Rows outside every fuzzy set: rsi covers 60%"),
+        ({}, {"accuracy_sd": 0.03}, "promising", "weaknesses: Accuracy varies by 0.030"),
+    ],
+)  # fmt: skip
+def test_the_assessment_follows_its_rules_and_names_the_figures(desk, backtest, training, judgement, said):
+    run = desk.executor()
+    run.execute("save_strategy_config", {"strategy": strategy_document("first_idea")})
+    report = run_assessor(
+        desk,
+        subject(name="first_idea", training=training_report(**training), backtest=backtest_report(**backtest)),
+    )
+    remarks = [
+        f"{kind}: {text}" for kind in ("strengths", "weaknesses", "suggestions") for text in getattr(report, kind)
+    ]
+    assert report.judgement == judgement
+    assert any(said in remark for remark in remarks), remarks
+    assert json.loads((desk.strategies.folder("first_idea") / "assessment.json").read_text())["judgement"] == judgement
+
+
+def test_an_assessment_always_says_what_the_figures_do_not_show(desk):
+    desk.executor().execute("save_strategy_config", {"strategy": strategy_document("first_idea")})
+    refused = gate("backtest", passed=False, reason="sharpe_below_threshold", bypassed=True)
+    report = run_assessor(desk, subject(name="first_idea", gates=(gate("training"), refused), n_trials=100))
+    text = "\n".join(report.weaknesses)
+    assert "The backtest gate refused it (sharpe_below_threshold) and was bypassed." in text
+    assert (
+        "No buy-and-hold or random-entry baseline, no shifted-label null, no confidence interval and no verdict" in text
+    )
+    assert "one market only (EURUSD 1h, 2017-01-02 to 2017-09-01); the sealed bars have not been looked at" in text
+    # Four years: a standard error of 1/2; and the best of 100 standard normals is about 2.51 (simulated below).
+    assert "standard error of about 0.50; this is trial 100 of the workspace" in text
+    luck = float(re.search(r"would show about ([\d.]+)\.", text).group(1))
+    simulated = np.random.default_rng(1).standard_normal((20_000, 100)).max(axis=1).mean() / 2
+    assert luck == pytest.approx(simulated, abs=0.03)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sharpe=st.floats(-30, 30),
+    profit_factor=st.floats(0, 1e6),
+    n_trades=st.integers(0, 10_000),
+    drawdown=st.floats(0, 1),
+    total_return=st.floats(-1, 1e4),
+    costs_paid=st.floats(0, 1e3),
+    years=st.floats(0.01, 60),
+    accuracy=st.floats(0, 1),
+    n_trials=st.integers(1, 10**6),
+)
+def test_whatever_the_figures_an_assessment_is_saved_and_no_loser_is_called_promising(
+    desk, accuracy, n_trials, **figures
+):
+    (desk.strategies.folder("first_idea") / "assessment.json").unlink(missing_ok=True)
+    if not desk.strategies.exists("first_idea"):
+        desk.executor().execute("save_strategy_config", {"strategy": strategy_document("first_idea")})
+    report = run_assessor(
+        desk,
+        subject(
+            name="first_idea",
+            training=training_report(accuracy=accuracy),
+            backtest=backtest_report(**figures),
+            n_trials=n_trials,
+        ),
+    )
+    if figures["n_trades"] == 0 or figures["sharpe"] <= 0 or figures["profit_factor"] < 1:
+        assert report.judgement == "poor"
+    if report.judgement == "promising":
+        assert figures["sharpe"] >= 0.5
+        assert figures["n_trades"] >= 30
+        assert accuracy > 0.5
