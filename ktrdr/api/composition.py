@@ -1,0 +1,74 @@
+"""Everything the endpoints need, built once and handed over."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ktrdr.agents.trigger import CycleTrigger
+from ktrdr.api.services.agent_service import AgentService
+from ktrdr.api.services.markets_service import MarketsService
+from ktrdr.api.services.operations_service import OperationsService
+from ktrdr.api.services.strategies_service import StrategiesService
+from ktrdr.clock import utc_now
+from ktrdr.config import Settings
+from ktrdr.database.engine import Database, open_database
+from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.market.store import BarStore
+from ktrdr.operations.store import OperationStore, migrate_database
+from ktrdr.strategy.store import StrategyStore
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """The stores and use-cases of one app."""
+
+    settings: Settings
+    database: Database
+    operation_store: OperationStore
+    strategy_store: StrategyStore
+    bar_store: BarStore
+    operations: OperationsService
+    agent: AgentService
+    strategies: StrategiesService
+    markets: MarketsService
+
+    def close(self) -> None:
+        """Give back the database's connections."""
+        self.database.close()
+
+
+def compose(settings: Settings) -> Composition:
+    """Open the workspace, bring its database up to date and build every use-case.
+
+    Raises:
+        WorkspaceUnusable: The folder or the database cannot be used.
+    """
+    database = open_database(settings.database_url)
+    migrate_database(database)
+    operation_store = OperationStore(database, utc_now)
+    strategy_store = StrategyStore(settings.strategies_folder)
+    bar_store = BarStore(settings.data_folder)
+    operations = OperationsService(operation_store)
+    trigger = CycleTrigger(operation_store, settings, strategy_store)
+    return Composition(
+        settings=settings,
+        database=database,
+        operation_store=operation_store,
+        strategy_store=strategy_store,
+        bar_store=bar_store,
+        operations=operations,
+        agent=AgentService(operation_store, operations, trigger),
+        strategies=StrategiesService(strategy_store, TrialLedger(database, utc_now)),
+        markets=MarketsService(bar_store, utc_now),
+    )
+
+
+def _composition_of(request: Request) -> Composition:
+    composition = request.app.state.composition
+    assert isinstance(composition, Composition)
+    return composition
+
+
+# What an endpoint declares to be given the composition.
+Composed = Annotated[Composition, Depends(_composition_of)]

@@ -1,0 +1,32 @@
+"""`/agent`: start research cycles, see what goes on."""
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse
+
+from ktrdr.api.composition import Composed
+from ktrdr.errors import Conflict
+from ktrdr.schemas.agent import AgentStatus, TriggerAccepted, TriggerRefused, TriggerRequest
+from ktrdr.schemas.problem import Problem
+
+router = APIRouter(prefix="/agent", tags=["agent"])
+
+
+@router.post(
+    "/trigger",
+    status_code=202,
+    response_model=TriggerAccepted,
+    responses={409: {"model": TriggerRefused}, 404: {"model": Problem}},
+)
+def trigger(composition: Composed, request: TriggerRequest | None = None) -> TriggerAccepted | JSONResponse:
+    """Start one research cycle."""
+    try:
+        return composition.agent.trigger(request or TriggerRequest())
+    except Conflict as error:
+        refusal = TriggerRefused(reason=error.reason, operation_id=error.operation_id)
+        return JSONResponse(refusal.model_dump(mode="json", exclude_none=True), 409)
+
+
+@router.get("/status")
+def status(composition: Composed) -> AgentStatus:
+    """Say whether a cycle is active, and which ended last."""
+    return composition.agent.status()

@@ -1,0 +1,39 @@
+"""`/markets`: stored series, the bundled samples, imports."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, File, Form, UploadFile
+
+from ktrdr.api.composition import Composed
+from ktrdr.api.services.markets_service import ImportOptions
+from ktrdr.schemas.markets import ImportDocument, MarketList
+
+router = APIRouter(prefix="/markets", tags=["markets"])
+
+
+@router.get("")
+def list_markets(composition: Composed) -> MarketList:
+    """Return all stored series; counts and dates are those of the research bars."""
+    return composition.markets.list()
+
+
+@router.post("/samples", status_code=201)
+def install_samples(composition: Composed) -> MarketList:
+    """Store the bundled samples; those that are there already stay as they are."""
+    return composition.markets.install_samples()
+
+
+@router.post("/import", status_code=201)
+def import_market(
+    composition: Composed,
+    file: Annotated[UploadFile, File(description="bars as Parquet or CSV")],
+    symbol: Annotated[str, Form(max_length=64)],
+    timeframe: Annotated[str, Form(max_length=16)],
+    timezone: Annotated[str | None, Form(max_length=64)] = None,
+    calendar: Annotated[str | None, Form(max_length=32)] = None,
+    price_side: Annotated[str | None, Form(max_length=16)] = None,
+    adjust: Annotated[bool, Form(description="multiply prices by adj_close / close")] = False,
+) -> ImportDocument:
+    """Store a file's bars as a new snapshot, or refuse it and change nothing."""
+    options = ImportOptions(symbol, timeframe, timezone, calendar, price_side, adjust)
+    return composition.markets.import_upload(file.filename or "upload", file.file, options)

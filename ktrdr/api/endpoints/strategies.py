@@ -1,0 +1,57 @@
+"""`/strategies`: what is stored, and new files."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from ktrdr.api.composition import Composed
+from ktrdr.errors import StrategyInvalid
+from ktrdr.schemas.problem import Problem
+from ktrdr.schemas.strategies import StrategyDetail, StrategyList, ValidationReport
+
+router = APIRouter(prefix="/strategies", tags=["strategies"])
+_FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "the strategy file, YAML or JSON",
+        "content": {
+            "application/yaml": {"schema": {"type": "string"}},
+            "application/json": {"schema": {"type": "object"}},
+        },
+    }
+}
+
+
+async def _body_text(request: Request) -> str:
+    try:
+        return (await request.body()).decode("utf-8")
+    except UnicodeDecodeError:
+        raise StrategyInvalid(["document: not UTF-8 text"]) from None
+
+
+# JSON is YAML, so both kinds of body are read alike.
+StrategyText = Annotated[str, Depends(_body_text)]
+
+
+@router.get("")
+def list_strategies(composition: Composed) -> StrategyList:
+    """Return all stored strategies, oldest first."""
+    return composition.strategies.list()
+
+
+@router.get("/{name}", responses={404: {"model": Problem}})
+def show_strategy(composition: Composed, name: str) -> StrategyDetail:
+    """Return one strategy with everything that was found about it."""
+    return composition.strategies.detail(name)
+
+
+@router.post("/validate", openapi_extra=_FILE_BODY)
+def validate_strategy(composition: Composed, text: StrategyText) -> ValidationReport:
+    """Return every fault of a strategy file; nothing is stored."""
+    return composition.strategies.validate(text)
+
+
+@router.post("", status_code=201, openapi_extra=_FILE_BODY, responses={409: {"model": Problem}})
+def add_strategy(composition: Composed, text: StrategyText) -> StrategyDetail:
+    """Store a strategy file under the name it gives. The same file again is fine, another of its name is 409."""
+    return composition.strategies.add(text)

@@ -1,0 +1,146 @@
+"""Listing, reading, validating and storing strategies."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from ktrdr.artifacts.files import sync_folder, write_bytes_atomically
+from ktrdr.errors import Conflict, StrategyInvalid, WorkspaceUnusable
+from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.schemas.strategies import (
+    ResultDocument,
+    StrategyDetail,
+    StrategyList,
+    StrategySummary,
+    ValidationReport,
+)
+from ktrdr.strategy.store import STRATEGY_FILE, StrategyStore
+from ktrdr.strategy.validation import parse_strategy
+
+
+class StrategiesService:
+    """The use-cases behind `/strategies`."""
+
+    def __init__(self, strategies: StrategyStore, ledger: TrialLedger) -> None:
+        self._strategies = strategies
+        self._ledger = ledger
+
+    def list(self) -> StrategyList:
+        """Return all stored strategies, oldest first; one spoilt by hand is listed with its faults."""
+        return StrategyList(strategies=[self._summary(name) for name in self._strategies.names()])
+
+    def detail(self, name: str) -> StrategyDetail:
+        """Return one strategy with everything that was found about it.
+
+        Raises:
+            InvalidInput: No strategy can have this name.
+            NotFound: There is none of this name.
+            StrategyInvalid: Its files were changed by hand into something invalid.
+        """
+        specification = self._strategies.read(name)
+        return StrategyDetail(
+            name=name,
+            path=str(self._strategies.folder(name)),
+            sha256=specification.sha256(),
+            text=self._strategies.text(name),
+            specification=specification.model_dump(mode="json", by_alias=True),
+            design=self._strategies.read_json(name, "design.json"),
+            training=self._strategies.read_json(name, "training.json"),
+            backtest=self._strategies.read_json(name, "backtest.json"),
+            assessment=self._strategies.read_json(name, "assessment.json"),
+            n_trials=self._ledger.count(),
+        )
+
+    def validate(self, text: str) -> ValidationReport:
+        """Return every fault of a strategy file, which is not stored."""
+        try:
+            parse_strategy(text)
+        except StrategyInvalid as error:
+            return ValidationReport(valid=False, faults=error.faults)
+        return ValidationReport(valid=True, faults=[])
+
+    def add(self, text: str) -> StrategyDetail:
+        """Store a strategy file under the name it gives, and return it.
+
+        Raises:
+            StrategyInvalid: The file has faults.
+            Conflict: Another strategy has this name (`name_taken`); storing the same one again is fine.
+            WorkspaceUnusable: The folder cannot be written.
+        """
+        specification = parse_strategy(text)
+        name = specification.name
+        if not self._strategies.exists(name):
+            try:
+                _publish(self._strategies.folder(name), text)
+            except OSError as error:
+                raise WorkspaceUnusable(f"cannot store strategy {name}: {error.strerror}") from error
+        if self._strategies.read(name).sha256() != specification.sha256():
+            raise Conflict(
+                f"another strategy is stored as {name!r}, and a name is never reused: give yours another name, or "
+                "leave the file out to use the stored one",
+                reason="name_taken",
+            )
+        return self.detail(name)
+
+    def _summary(self, name: str) -> StrategySummary:
+        try:
+            return self._readable_summary(name)
+        except StrategyInvalid as error:
+            return StrategySummary(
+                name=name,
+                hypothesis=None,
+                symbols=[],
+                timeframe=None,
+                accuracy=None,
+                sharpe_ratio=None,
+                n_trades=None,
+                judgement=None,
+                faults=error.faults,
+            )
+
+    def _readable_summary(self, name: str) -> StrategySummary:
+        specification = self._strategies.read(name)
+        training = self._strategies.read_json(name, "training.json")
+        backtest = self._strategies.read_json(name, "backtest.json")
+        assessment = self._strategies.read_json(name, "assessment.json")
+        return StrategySummary.model_validate(
+            {
+                "name": name,
+                "hypothesis": specification.hypothesis,
+                "symbols": specification.market.symbols,
+                "timeframe": specification.market.timeframe,
+                "accuracy": _value(training, "accuracy"),
+                "sharpe_ratio": _value(backtest, "metrics", "sharpe_ratio"),
+                "n_trades": _value(backtest, "metrics", "n_trades"),
+                "judgement": _value(assessment, "judgement"),
+            }
+        )
+
+
+def _publish(folder: Path, text: str) -> None:
+    """Put a strategy's folder in place whole, unless somebody else has done so meanwhile."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+    try:
+        write_bytes_atomically(draft / STRATEGY_FILE, text.encode())
+        draft.chmod(0o755)
+        draft.rename(folder)
+        sync_folder(folder.parent)
+    except OSError:
+        shutil.rmtree(draft, ignore_errors=True)
+        if not (folder / STRATEGY_FILE).exists():
+            raise
+
+
+def _value(document: ResultDocument | None, *path: str) -> JsonValue:
+    """Return what lies at a path of a result document, None where the phase has not ended."""
+    if document is None:
+        return None
+    value: JsonValue = document
+    for key in path:
+        if not isinstance(value, dict) or key not in value:
+            raise StrategyInvalid([f"{'.'.join(path)}: missing in a result file; it was changed or cut short"])
+        value = value[key]
+    return value

@@ -1,0 +1,150 @@
+"""What `ktrdr operations` does."""
+
+import asyncio
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from ktrdr.cli.agent_actions import strategy_of
+from ktrdr.cli.cycle_report import cycle_lines, gate_words, gates_of, outcome_line
+from ktrdr.cli.exit_codes import ExitCode, exit_code_of_operation
+from ktrdr.cli.follow import say_detached, watch
+from ktrdr.cli.output import MISSING, print_document, print_document_line, print_lines, say, shorten, table_lines
+from ktrdr.cli.progress_display import progress_display
+from ktrdr.cli.session import run_action
+from ktrdr.connect.connection import Connection
+from ktrdr.operations.operation import OperationStatus
+from ktrdr.schemas.document import format_time
+from ktrdr.schemas.operations import OperationDocument
+
+
+@dataclass(frozen=True, slots=True)
+class ListOptions:
+    """Which operations to list."""
+
+    type: str | None
+    status: str | None
+    parent_id: str | None
+    limit: int
+    cursor: str | None
+
+
+def list_page(options: ListOptions, as_json: bool) -> None:
+    """Show a page of operations."""
+
+    async def action(connection: Connection) -> int:
+        page = await connection.client.list_operations(
+            type=options.type,
+            status=None if options.status is None else OperationStatus(options.status),
+            parent_id=options.parent_id,
+            limit=options.limit,
+            cursor=options.cursor,
+        )
+        if as_json:
+            print_document(page)
+            return ExitCode.OK
+        if not page.operations:
+            say("No operations.")
+            return ExitCode.OK
+        print_lines(_table(page.operations))
+        if page.next_cursor is not None:
+            say(f"There are more: --cursor {page.next_cursor}")
+        return ExitCode.OK
+
+    run_action(action, as_json=as_json)
+
+
+def show_operation(operation_id: str, as_json: bool) -> None:
+    """Show one operation, for a person with its children."""
+
+    async def action(connection: Connection) -> int:
+        operation = await connection.client.operation(operation_id)
+        if as_json:
+            print_document(operation)
+            return ExitCode.OK
+        children = await connection.client.children(operation_id)
+        lines = _detail_lines(operation)
+        if children.operations:
+            lines += ["", "Started:", *(f"  {line}" for line in _table(children.operations))]
+        print_lines(lines)
+        return ExitCode.OK
+
+    run_action(action, as_json=as_json)
+
+
+def cancel_operation(operation_id: str, as_json: bool) -> None:
+    """Cancel an operation."""
+
+    async def action(connection: Connection) -> int:
+        cancelled = await connection.client.cancel(operation_id)
+        if as_json:
+            print_document(cancelled)
+        else:
+            print_lines([f"{cancelled.operation_id} {cancelled.status.value}"])
+        return ExitCode.OK
+
+    run_action(action, as_json=as_json)
+
+
+def watch_operation(operation_id: str, as_json: bool) -> None:
+    """Show an operation until it ends."""
+
+    async def action(connection: Connection) -> int:
+        try:
+            if as_json:
+                ended = await watch(connection, operation_id, print_document_line)
+            else:
+                with progress_display() as display:
+                    ended = await watch(connection, operation_id, display.show)
+        except asyncio.CancelledError:
+            say_detached(connection, operation_id)
+            return ExitCode.INTERRUPTED
+        if not as_json and ended.type == "agent_research":
+            print_lines(cycle_lines(ended, await strategy_of(connection, ended)))
+        elif not as_json:
+            print_lines([outcome_line(ended)])
+        return exit_code_of_operation(ended.status, ended.error.reason if ended.error else None)
+
+    run_action(action, as_json=as_json)
+
+
+def _table(operations: list[OperationDocument]) -> list[str]:
+    rows = [
+        (
+            operation.operation_id,
+            operation.status.value,
+            f"{operation.progress.percentage:.0f} %",
+            str(operation.metadata.get("strategy_name") or MISSING),
+            operation.error.reason if operation.error else operation.progress.current_step,
+        )
+        for operation in operations
+    ]
+    return table_lines(("operation", "status", "done", "strategy", "step or reason"), rows)
+
+
+def _detail_lines(operation: OperationDocument) -> list[str]:
+    times = {
+        "created": operation.created_at,
+        "started": operation.started_at,
+        "completed": operation.completed_at,
+    }
+    rows = [
+        ("operation", operation.operation_id),
+        ("type", operation.type),
+        ("status", operation.status.value),
+        ("parent", operation.parent_id or MISSING),
+        *((name, MISSING if moment is None else format_time(moment)) for name, moment in times.items()),
+        ("progress", f"{operation.progress.percentage:.1f} %, {operation.progress.current_step}"),
+    ]
+    if operation.error is not None:
+        rows += [("reason", operation.error.reason), ("message", operation.error.message)]
+    for name, value in operation.metadata.items():
+        if name == "gates":
+            rows += [("gate", gate_words(gate)) for gate in gates_of(operation)]
+        else:
+            rows.append((name, _value_words(value)))
+    return table_lines(("", ""), rows)[1:]
+
+
+def _value_words(value: JsonValue) -> str:
+    return MISSING if value in (None, []) else shorten(str(value), 200)

@@ -1,0 +1,29 @@
+"""Options and arguments that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ktrdr.cli.lazy_group import LeanGroup
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout: the API's own.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Return at once; needs a server (`ktrdr serve`).")]
+Seed = Annotated[
+    int | None, typer.Option(min=0, max=2**32 - 1, metavar="N", help="The same seed and bars give the same results.")
+]
+OperationId = Annotated[str, typer.Argument(metavar="ID", help="As `ktrdr operations list` shows it.")]
+StrategyName = Annotated[str, typer.Argument(metavar="NAME", help="As `ktrdr strategies list` shows it.")]
+StrategyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A strategy file, YAML or JSON.")]
+
+
+def command_group(help_text: str) -> typer.Typer:
+    """Return an empty group of commands that behaves as all groups of ktrdr do."""
+    return typer.Typer(
+        cls=LeanGroup,
+        help=help_text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )

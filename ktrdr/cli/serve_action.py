@@ -1,0 +1,211 @@
+"""What `ktrdr serve` does: one server of a workspace, its workers, and an orderly end of both."""
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import typer
+import uvicorn
+from pydantic import BaseModel
+
+from ktrdr.api.app import close_app, create_app
+from ktrdr.api.edge import LOOPBACK_NAMES
+from ktrdr.cli.exit_codes import ExitCode
+from ktrdr.cli.output import print_document_line, say
+from ktrdr.config import Settings, load_settings
+from ktrdr.connect.server_file import ServerRegistration, register_server
+from ktrdr.connect.worker_process import WorkerProcess, start_worker_process
+from ktrdr.errors import InvalidInput, KtrdrError
+from ktrdr.telemetry.logs import configure_logging
+
+# An open event stream would otherwise hold up the end for ever.
+_GRACE_S = 2
+_WORKER_POLL_S = 0.5
+_FIRST_BACKOFF_S = 1.0
+_MAX_BACKOFF_S = 30.0
+# A worker that lived so long was well: its end is no reason to wait before the next one.
+_HEALTHY_AFTER_S = 60.0
+_logger = logging.getLogger("ktrdr.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How to serve."""
+
+    host: str
+    port: int
+    workers: int
+    as_json: bool
+
+
+class Serving(BaseModel):
+    """What a server says of itself when it is ready."""
+
+    url: str
+    pid: int
+    workspace: str
+    workers: int
+
+
+class _Server(uvicorn.Server):
+    """A server that ends on SIGINT and SIGTERM and, unlike uvicorn's, does not send itself the signal once more."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
+
+
+def serve_workspace(options: ServeOptions) -> None:
+    """Serve until stopped.
+
+    Raises:
+        InvalidInput: The address is not a loopback one.
+        Conflict: The workspace has a server.
+        WorkspaceUnusable: The folder or its database cannot be used.
+        KtrdrError: The port is in use, or no worker can start.
+        typer.Exit: Stopped in order.
+    """
+    if options.host not in LOOPBACK_NAMES:
+        raise InvalidInput(
+            f"--host: this version serves loopback addresses only ({', '.join(sorted(LOOPBACK_NAMES))}), was "
+            f"{options.host!r}: any other needs KTRDR_API_TOKEN, which comes later. From another machine, use an SSH "
+            "tunnel"
+        )
+    settings = load_settings()
+    configure_logging()
+    registration = register_server(settings.state_folder)
+    try:
+        with _listen(options) as listener:
+            asyncio.run(_serve(settings, options, listener, registration))
+    finally:
+        registration.release()
+    raise typer.Exit(ExitCode.OK)
+
+
+def _listen(options: ServeOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((options.host, options.port))
+    except OSError as error:
+        listener.close()
+        words = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+        raise KtrdrError(
+            f"port {options.port} of {options.host} {words}; choose another with --port, or any free one with --port 0",
+            reason="port_unavailable",
+        ) from None
+    return listener
+
+
+async def _serve(
+    settings: Settings, options: ServeOptions, listener: socket.socket, registration: ServerRegistration
+) -> None:
+    app = create_app(settings)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_S)
+    server = _Server(config)
+    crew = [_CrewMember(settings) for _ in range(options.workers)]
+    try:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await _start_crew(crew, serving)
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.02)
+            if not serving.done():
+                _announce(settings, options, listener, registration)
+            while not serving.done():
+                for member in crew:
+                    member.keep_alive()
+                await asyncio.sleep(_WORKER_POLL_S)
+        finally:
+            server.should_exit = True
+            await serving
+    finally:
+        for member in crew:
+            member.stop()
+        close_app(app)
+
+
+async def _start_crew(crew: list["_CrewMember"], serving: "asyncio.Task[None]") -> None:
+    """Start all workers and wait until they work, or until the server is told to stop."""
+
+    async def start_all() -> None:
+        await asyncio.gather(*(member.start() for member in crew))
+
+    starting = asyncio.create_task(start_all())
+    await asyncio.wait({serving, starting}, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        await starting
+    else:
+        starting.cancel()
+
+
+def _announce(
+    settings: Settings, options: ServeOptions, listener: socket.socket, registration: ServerRegistration
+) -> None:
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    url = f"http://{host}:{listener.getsockname()[1]}"
+    registration.announce(url)
+    say(
+        f"ktrdr serves {settings.workspace} at {url} with {options.workers} worker(s); "
+        f"the API describes itself at {url}/api/v1/docs. Ctrl-C stops all."
+    )
+    if options.as_json:
+        print_document_line(
+            Serving(url=url, pid=os.getpid(), workspace=str(settings.workspace), workers=options.workers)
+        )
+
+
+class _CrewMember:
+    """The place of one worker: whoever fills it is replaced when it dies, sooner the longer it lived."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._process: WorkerProcess | None = None
+        self._started_at = 0.0
+        self._backoff_s = _FIRST_BACKOFF_S
+        self._restart_at: float | None = None
+
+    async def start(self) -> None:
+        """Start the first worker of this place and wait until it works.
+
+        Raises:
+            KtrdrError: It cannot start (`worker_failed`).
+        """
+        self._begin()
+        assert self._process is not None
+        await self._process.wait_until_ready()
+
+    def keep_alive(self) -> None:
+        """Replace a dead worker when its time has come. Quick; call it often."""
+        if self._process is None or self._process.is_alive:
+            return
+        now = asyncio.get_running_loop().time()
+        if self._restart_at is None:
+            if now - self._started_at >= _HEALTHY_AFTER_S:
+                self._backoff_s = _FIRST_BACKOFF_S
+            _logger.error("%s; starting another in %.0f s", self._process.describe_end(), self._backoff_s)
+            self._restart_at = now + self._backoff_s
+            self._backoff_s = min(2 * self._backoff_s, _MAX_BACKOFF_S)
+        elif now >= self._restart_at:
+            self._process.stop()
+            self._begin()
+
+    def stop(self) -> None:
+        """End the worker, if there is one."""
+        if self._process is not None:
+            self._process.stop()
+
+    def _begin(self) -> None:
+        self._process = start_worker_process(self._settings)
+        self._started_at = asyncio.get_running_loop().time()
+        self._restart_at = None

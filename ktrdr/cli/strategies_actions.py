@@ -1,0 +1,95 @@
+"""What `ktrdr strategies` does."""
+
+from pathlib import Path
+
+from ktrdr.cli.cycle_report import result_lines
+from ktrdr.cli.exit_codes import ExitCode
+from ktrdr.cli.output import MISSING, figure, print_document, print_lines, say, shorten, table_lines
+from ktrdr.cli.session import run_action
+from ktrdr.connect.connection import Connection
+from ktrdr.errors import InvalidInput, NotFound
+from ktrdr.schemas.strategies import StrategySummary
+
+MAX_FILE_BYTES = 1024 * 1024
+
+
+def read_strategy_file(path: Path) -> bytes:
+    """Return a strategy file's bytes.
+
+    Raises:
+        NotFound: There is no such file.
+        InvalidInput: It cannot be read, or is far too large to be a strategy.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFound(f"no file {str(path)!r}", reason="file_not_found") from None
+    except OSError as error:
+        raise InvalidInput(f"cannot read {str(path)!r}: {error.strerror}") from None
+    if len(text) > MAX_FILE_BYTES:
+        raise InvalidInput(f"{str(path)!r}: a strategy file has at most {MAX_FILE_BYTES} bytes")
+    return text
+
+
+def list_stored(as_json: bool) -> None:
+    """Show all strategies."""
+
+    async def action(connection: Connection) -> int:
+        found = await connection.client.strategies()
+        if as_json:
+            print_document(found)
+        elif not found.strategies:
+            say("No strategies yet: `ktrdr agent trigger` designs one, `ktrdr train FILE` stores and trains yours.")
+        else:
+            header = ("name", "market", "accuracy", "sharpe", "trades", "judgement", "hypothesis")
+            print_lines(table_lines(header, [_row(summary) for summary in found.strategies]))
+            say("accuracy: validation; sharpe: out of sample, net of costs, not corrected for the number of trials")
+        return ExitCode.OK
+
+    run_action(action, as_json=as_json)
+
+
+def show_strategy(name: str, as_json: bool) -> None:
+    """Show one strategy."""
+
+    async def action(connection: Connection) -> int:
+        strategy = await connection.client.strategy(name)
+        if as_json:
+            print_document(strategy)
+        else:
+            print_lines([f"# {strategy.path}", strategy.text.rstrip("\n"), *result_lines(strategy)])
+        return ExitCode.OK
+
+    run_action(action, as_json=as_json)
+
+
+def validate_file(path: Path, as_json: bool) -> None:
+    """Show every fault of a file."""
+
+    async def action(connection: Connection) -> int:
+        report = await connection.client.validate_strategy(read_strategy_file(path))
+        if as_json:
+            print_document(report)
+        elif report.valid:
+            print_lines([f"{path}: valid"])
+        else:
+            print_lines(report.faults)
+            say(f"{path}: {len(report.faults)} fault(s)")
+        return ExitCode.OK if report.valid else ExitCode.USAGE
+
+    run_action(action, as_json=as_json)
+
+
+def _row(summary: StrategySummary) -> tuple[str, ...]:
+    market = f"{','.join(summary.symbols)} {summary.timeframe}" if summary.timeframe else MISSING
+    words = f"UNREADABLE: {summary.faults[0]}" if summary.faults else summary.hypothesis or ""
+    return (
+        summary.name,
+        market,
+        figure(summary.accuracy, ".3f"),
+        figure(summary.sharpe_ratio),
+        figure(summary.n_trades, "d"),
+        summary.judgement or MISSING,
+        shorten(words, 60),
+    )

@@ -1,0 +1,197 @@
+"""One method per route of the API; wire shapes in, wire shapes out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import ValidationError
+
+from ktrdr.client.api_error import raise_for_error, raise_refusal
+from ktrdr.errors import InvalidInput, ServerUnreachable
+from ktrdr.operations.operation import OperationStatus
+from ktrdr.schemas.agent import AgentStatus, TriggerAccepted, TriggerRequest
+from ktrdr.schemas.document import Document, RequestBody
+from ktrdr.schemas.health import Health
+from ktrdr.schemas.markets import ImportDocument, MarketList
+from ktrdr.schemas.operations import OperationDocument, OperationList
+from ktrdr.schemas.strategies import (
+    BacktestRequest,
+    StrategyDetail,
+    StrategyList,
+    TrainingRequest,
+    ValidationReport,
+)
+
+PREFIX = "/api/v1"
+YAML_HEADERS = {"content-type": "application/yaml"}
+Answer = TypeVar("Answer", bound=Document)
+Parameters = Mapping[str, str | int | None]
+
+
+class ApiClient:
+    """Speaks to one server, or to an app in this process. `http` is closed by whoever opened it.
+
+    Every method raises what the API raised on its side: NotFound, Conflict, InvalidInput, or KtrdrError for a
+    failure of the server; and ServerUnreachable when nothing, or something else, answers.
+    """
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def health(self) -> Health:
+        """Ask whether the server lives, and for which workspace."""
+        return _read(Health, await self._send("GET", "/health"))
+
+    async def trigger(self, request: TriggerRequest) -> TriggerAccepted:
+        """Start a research cycle."""
+        response = await self._send("POST", f"{PREFIX}/agent/trigger", body=request, may_refuse=True)
+        if response.status_code == 409:
+            raise_refusal(response)
+        return _read(TriggerAccepted, response)
+
+    async def agent_status(self) -> AgentStatus:
+        """Ask what the agent does now."""
+        return _read(AgentStatus, await self._send("GET", f"{PREFIX}/agent/status"))
+
+    async def list_operations(
+        self,
+        *,
+        type: str | None = None,
+        status: OperationStatus | None = None,
+        parent_id: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> OperationList:
+        """Return a page of operations, newest first."""
+        parameters: Parameters = {
+            "type": type,
+            "status": None if status is None else status.value,
+            "parent_id": parent_id,
+            "limit": limit,
+            "cursor": cursor,
+        }
+        return _read(OperationList, await self._send("GET", f"{PREFIX}/operations", parameters=parameters))
+
+    async def operation(self, operation_id: str) -> OperationDocument:
+        """Return one operation."""
+        return _read(OperationDocument, await self._send("GET", _operation_path(operation_id)))
+
+    async def children(self, operation_id: str) -> OperationList:
+        """Return the operations that one started, oldest first."""
+        return _read(OperationList, await self._send("GET", f"{_operation_path(operation_id)}/children"))
+
+    async def cancel(self, operation_id: str) -> OperationDocument:
+        """Cancel an operation and its children."""
+        return _read(OperationDocument, await self._send("POST", f"{_operation_path(operation_id)}/cancel"))
+
+    async def strategies(self) -> StrategyList:
+        """Return all stored strategies, oldest first."""
+        return _read(StrategyList, await self._send("GET", f"{PREFIX}/strategies"))
+
+    async def strategy(self, name: str) -> StrategyDetail:
+        """Return one strategy with its results."""
+        return _read(StrategyDetail, await self._send("GET", f"{PREFIX}/strategies/{_segment(name)}"))
+
+    async def validate_strategy(self, text: bytes) -> ValidationReport:
+        """Return every fault of a strategy file."""
+        return _read(ValidationReport, await self._send("POST", f"{PREFIX}/strategies/validate", yaml=text))
+
+    async def add_strategy(self, text: bytes) -> StrategyDetail:
+        """Store a strategy file."""
+        return _read(StrategyDetail, await self._send("POST", f"{PREFIX}/strategies", yaml=text))
+
+    async def train(self, request: TrainingRequest) -> OperationDocument:
+        """Start a training."""
+        return _read(OperationDocument, await self._send("POST", f"{PREFIX}/training", body=request))
+
+    async def backtest(self, request: BacktestRequest) -> OperationDocument:
+        """Start a backtest."""
+        return _read(OperationDocument, await self._send("POST", f"{PREFIX}/backtests", body=request))
+
+    async def markets(self) -> MarketList:
+        """Return all stored series."""
+        return _read(MarketList, await self._send("GET", f"{PREFIX}/markets"))
+
+    async def install_samples(self) -> MarketList:
+        """Store the bundled samples."""
+        return _read(MarketList, await self._send("POST", f"{PREFIX}/markets/samples"))
+
+    async def import_market(self, path: Path, fields: Mapping[str, str | None]) -> ImportDocument:
+        """Send a file of bars; `fields` are symbol, timeframe and what else is known of it.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        given = {name: value for name, value in fields.items() if value is not None}
+        with path.open("rb") as file:
+            response = await self._exchange(
+                self._http.build_request(
+                    "POST",
+                    f"{PREFIX}/markets/import",
+                    files={"file": (path.name, file)},
+                    data=given,
+                    timeout=None,  # reading and checking a large file takes as long as it takes
+                )
+            )
+        raise_for_error(response)
+        return _read(ImportDocument, response)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        parameters: Parameters | None = None,
+        body: RequestBody | None = None,
+        yaml: bytes | None = None,
+        may_refuse: bool = False,
+    ) -> httpx.Response:
+        request = self._http.build_request(
+            method,
+            path,
+            params={name: value for name, value in (parameters or {}).items() if value is not None},
+            json=None if body is None else body.model_dump(mode="json", exclude_none=True),
+            content=yaml,
+            headers=None if yaml is None else YAML_HEADERS,
+        )
+        response = await self._exchange(request)
+        if not (may_refuse and response.status_code == 409):
+            raise_for_error(response)
+        return response
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._http.send(request)
+        except httpx.TransportError as error:
+            address = f"{request.url.scheme}://{request.url.netloc.decode()}"
+            raise ServerUnreachable(
+                f"nothing answers at {address} ({_words(error)}). Start it with `ktrdr serve`, check KTRDR_API_URL, "
+                "or unset KTRDR_API_URL to work without a server"
+            ) from error
+
+
+def _operation_path(operation_id: str) -> str:
+    return f"{PREFIX}/operations/{_segment(operation_id)}"
+
+
+def _segment(name: str) -> str:
+    """Return a name as one path segment: what a user typed must not become another route."""
+    if not name or "/" in name:
+        raise InvalidInput(f"{name[:80]!r} is no name or id: it must not be empty or hold a '/'")
+    return quote(name, safe="")
+
+
+def _words(error: httpx.TransportError) -> str:
+    return str(error) or type(error).__name__
+
+
+def _read(kind: type[Answer], response: httpx.Response) -> Answer:
+    try:
+        return kind.model_validate_json(response.content)
+    except ValidationError as error:
+        raise ServerUnreachable(
+            f"{response.request.url} answered with something that is not a {kind.__name__} ({error.error_count()} "
+            "faults). Is it another program, or another version of ktrdr? Check KTRDR_API_URL"
+        ) from None

@@ -1,0 +1,41 @@
+"""What all wire shapes share: strictness, and how a time is written."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
+
+from ktrdr.errors import InvalidInput
+
+
+def format_time(moment: datetime) -> str:
+    """Return an aware time as ISO 8601 in UTC with milliseconds, `2017-05-01T08:00:00.000Z`."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[AwareDatetime, PlainSerializer(format_time, when_used="json")]
+
+
+class Document(BaseModel):
+    """A body that the API answers. Fields a newer server adds are ignored by an older client."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
+
+
+class RequestBody(BaseModel):
+    """A body that the API takes. A field it does not know is refused, never dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def build(cls, **values: object) -> Self:
+        """Return a body of values that a user gave.
+
+        Raises:
+            InvalidInput: One of them cannot be; the message names it.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+            raise InvalidInput("; ".join(faults)) from None

@@ -1,0 +1,63 @@
+"""Strategies on the wire."""
+
+from pydantic import Field, JsonValue
+
+from ktrdr.schemas.agent import MAX_SEED
+from ktrdr.schemas.document import Document, RequestBody
+
+ResultDocument = dict[str, JsonValue]
+
+
+class StrategySummary(Document):
+    """One line of the list. Figures are null until their phase has ended."""
+
+    name: str
+    hypothesis: str | None
+    symbols: list[str]
+    timeframe: str | None
+    accuracy: float | None = Field(description="validation accuracy, 0..1")
+    sharpe_ratio: float | None = Field(description="out of sample, net of costs, annualised")
+    n_trades: int | None
+    judgement: str | None = Field(description="the assessor's opinion, not a verdict")
+    faults: list[str] = Field(default_factory=list, description="why its files cannot be read, if they cannot")
+
+
+class StrategyList(Document):
+    """All stored strategies, oldest first."""
+
+    strategies: list[StrategySummary]
+
+
+class StrategyDetail(Document):
+    """One strategy: its specification and what was found, null where a phase has not ended."""
+
+    name: str
+    path: str = Field(description="the strategy's folder on the server's machine")
+    sha256: str
+    text: str = Field(description="strategy.yaml as written")
+    specification: dict[str, JsonValue] = Field(description="with every default written out")
+    design: ResultDocument | None
+    training: ResultDocument | None
+    backtest: ResultDocument | None
+    assessment: ResultDocument | None
+    n_trials: int = Field(description="trials of the whole workspace so far: the more, the less the best one means")
+
+
+class ValidationReport(Document):
+    """Whether a strategy file may be used, and every fault if not."""
+
+    valid: bool
+    faults: list[str]
+
+
+class TrainingRequest(RequestBody):
+    """Train a stored strategy."""
+
+    strategy: str = Field(max_length=64)
+    seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
+
+
+class BacktestRequest(RequestBody):
+    """Backtest a stored strategy on its own out-of-sample predictions."""
+
+    strategy: str = Field(max_length=64)

@@ -1,0 +1,142 @@
+"""A real `ktrdr serve` in a process of its own, and commands that find it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from ktrdr.operations.leases import live_workers
+
+KTRDR = [sys.executable, "-m", "ktrdr.cli"]
+
+
+def _environment(workspace):
+    own = {name: value for name, value in os.environ.items() if not name.startswith("KTRDR_")}
+    return {**own, "KTRDR_WORKSPACE": str(workspace)}
+
+
+def _start(workspace, *arguments):
+    return subprocess.Popen(
+        [*KTRDR, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(workspace),
+    )
+
+
+@contextmanager
+def _serving(workspace, workers):
+    server = _start(workspace, "serve", "--port", "0", "--workers", str(workers), "--json")
+    try:
+        yield server, json.loads(server.stdout.readline())
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=20)
+
+
+def _wait_until(question):
+    deadline = time.monotonic() + 20
+    while not (answer := question()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def idle_server(tmp_path_factory):
+    """A server without workers: what is started stays pending."""
+    workspace = tmp_path_factory.mktemp("served")
+    with _serving(workspace, workers=0) as (_, serving):
+        yield workspace, serving
+
+
+def _operations(serving, **filters):
+    answer = httpx.get(f"{serving['url']}/api/v1/operations", params=filters, trust_env=False)
+    return answer.json()["operations"]
+
+
+def _cancel(serving, operation_id):
+    httpx.post(f"{serving['url']}/api/v1/operations/{operation_id}/cancel", trust_env=False)
+
+
+def test_interrupted_trigger_leaves_the_cycle_to_the_server_and_says_how_to_come_back(idle_server):
+    workspace, serving = idle_server
+    command = _start(workspace, "agent", "trigger", "--json")
+    _wait_until(lambda: _operations(serving, status="pending"))
+    command.send_signal(signal.SIGINT)
+    stdout, stderr = command.communicate(timeout=20)
+    assert command.returncode == 130
+    [cycle] = _operations(serving, status="pending")
+    assert json.loads(stdout) == cycle
+    assert f"ktrdr operations watch {cycle['operation_id']}" in stderr
+    assert serving["url"] in stderr
+    _cancel(serving, cycle["operation_id"])
+
+
+def test_watch_prints_a_document_a_line_until_the_operation_ends(idle_server):
+    workspace, serving = idle_server
+    detached = _start(workspace, "agent", "trigger", "--detach", "--json")
+    accepted = json.loads(detached.communicate(timeout=20)[0])
+    assert (detached.returncode, accepted["triggered"]) == (0, True)
+    watching = _start(workspace, "operations", "watch", accepted["operation_id"], "--json")
+    assert json.loads(watching.stdout.readline())["status"] == "pending"
+    _cancel(serving, accepted["operation_id"])
+    stdout, _ = watching.communicate(timeout=20)
+    assert [json.loads(line)["status"] for line in stdout.splitlines()] == ["cancelled"]
+    assert watching.returncode == 1
+
+
+def test_terminated_watch_stops_watching_and_cancels_nothing(idle_server):
+    workspace, serving = idle_server
+    accepted = json.loads(_start(workspace, "agent", "trigger", "--detach", "--json").communicate(timeout=20)[0])
+    watching = _start(workspace, "operations", "watch", accepted["operation_id"], "--json")
+    watching.stdout.readline()
+    watching.send_signal(signal.SIGTERM)
+    _, stderr = watching.communicate(timeout=20)
+    assert (watching.returncode, "Detached" in stderr) == (130, True)
+    assert [operation["operation_id"] for operation in _operations(serving, status="pending")] == [
+        accepted["operation_id"]
+    ]
+    _cancel(serving, accepted["operation_id"])
+
+
+def test_second_server_of_a_workspace_is_refused_and_told_of_the_first(idle_server):
+    workspace, serving = idle_server
+    second = _start(workspace, "serve", "--port", "0")
+    _, stderr = second.communicate(timeout=20)
+    assert second.returncode == 1
+    assert serving["url"] in stderr
+    assert len(stderr.splitlines()) == 1
+
+
+def test_page_of_another_site_is_refused_over_a_real_socket(idle_server):
+    _, serving = idle_server
+    answer = httpx.get(f"{serving['url']}/health", headers={"host": "rebound.example"}, trust_env=False)
+    assert (answer.status_code, answer.json()["reason"]) == (403, "host_not_allowed")
+    answer = httpx.post(
+        f"{serving['url']}/api/v1/agent/trigger", headers={"origin": "http://evil.example"}, trust_env=False
+    )
+    assert (answer.status_code, answer.json()["reason"]) == (403, "origin_not_allowed")
+    assert _operations(serving, status="pending") == []
+
+
+def test_server_replaces_a_dead_worker_and_takes_all_along_when_it_is_told_to_stop(tmp_path):
+    state = tmp_path / ".ktrdr"
+    with _serving(tmp_path, workers=2) as (server, serving):
+        first, second = live_workers(state)
+        assert httpx.get(f"{serving['url']}/ready", trust_env=False).json()["workers"] == 2
+        os.kill(first.pid, signal.SIGKILL)
+        replaced = _wait_until(lambda: {worker.pid for worker in live_workers(state)} - {first.pid, second.pid})
+        assert len(replaced) == 1
+        with httpx.stream("GET", f"{serving['url']}/health", trust_env=False):
+            server.send_signal(signal.SIGINT)
+            assert server.wait(timeout=20) == 0
+    assert live_workers(state) == []
+    assert not (state / "server.json").exists()
