@@ -81,9 +81,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     )
 
 
-def _number(
-    variables: Mapping[str, str], name: str, default: float, *, minimum: float = float("-inf")
-) -> float:
+def _number(variables: Mapping[str, str], name: str, default: float, *, minimum: float = float("-inf")) -> float:
     text = variables.get(name)
     if not text:
         return default
@@ -92,5 +90,6 @@ def _number(
     except ValueError:
         value = float("nan")
     if not minimum <= value < float("inf"):
-        raise InvalidInput(f"{name}: need a finite number >= {minimum}, was {text!r}")
+        bound = "" if minimum == float("-inf") else f" >= {minimum:g}"
+        raise InvalidInput(f"{name}: need a finite number{bound}, was {text!r}")
     return value

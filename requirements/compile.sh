@@ -7,3 +7,4 @@ pip-compile "${options[@]}" --output-file requirements/runtime.txt pyproject.tom
 pip-compile "${options[@]}" --extra dev --constraint requirements/runtime.txt --output-file requirements/dev.txt pyproject.toml
 # A local version (2.13.0+cpu) names one machine's build; plain pip takes the public one.
 sed -i 's/^torch==\([0-9.]*\)+.*/torch==\1/' requirements/runtime.txt requirements/dev.txt
+sed -i "/^# The following/d" requirements/runtime.txt requirements/dev.txt

@@ -49,6 +49,12 @@ def design_phase(services: LaboratoryServices, invoker: AgentInvoker) -> Body:
 
         async def design() -> JsonValue:
             await work.report(0.0, f"designing ({invoker.model})")
+            if not services.bars.list_series():
+                raise OperationFailed(
+                    "this workspace has no bars to design for: `ktrdr data samples` installs some, "
+                    "`ktrdr data import FILE` takes yours",
+                    reason="no_strategy",
+                )
             tools = _tools(services, invoker, work.operation_id, "designer", None)
             result = await invoker.run(
                 task=AgentTask(role="designer", brief=payload.brief, seed=payload.seed), tools=tools
