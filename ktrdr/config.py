@@ -34,6 +34,10 @@ class Settings:
     max_concurrent_cycles: int
     training_start_timeout_s: float
 
+    def child_environment(self) -> dict[str, str]:
+        """Return this process's environment with the workspace in it, for a process that it starts."""
+        return {**os.environ, "KTRDR_WORKSPACE": str(self.workspace)}
+
     @property
     def data_folder(self) -> Path:
         """Where bars are kept."""

@@ -108,37 +108,32 @@ class _Cycle:
         return design.strategy_name
 
     async def _train_and_backtest(self, strategy: str, trial_id: str) -> JsonValue:
-        settings = self._services.settings
+        limits = self._services.settings.gates
         await self._work.annotate({"phase": "training", "training_op_id": trial_id})
         training = TrainingPayload(strategy=strategy, seed=self._payload.seed, part_of_cycle=True)
-        trained = await _named(
-            "training",
-            lambda: self._work.run_queued_child(
-                TRAINING,
-                trial_id,
-                training.model_dump(),
-                queue=COMPUTE_QUEUE,
-                start_timeout_s=settings.training_start_timeout_s,
-            ),
-        )
-        await self._gate("training", lambda: _judge_training(trained, settings.gates))
+        trained = await self._compute("training", TRAINING, trial_id, training)
+        await self._gate("training", lambda: _judge_training(trained, limits))
 
         backtest_id = await self._work.new_child_id(BACKTESTING)
         await self._work.annotate({"phase": "backtesting", "backtest_op_id": backtest_id})
         backtest = BacktestPayload(strategy=strategy, trial_id=trial_id)
-        traded = await _named(
-            "backtest",
+        traded = await self._compute("backtest", BACKTESTING, backtest_id, backtest)
+        metrics = self._metrics = _field(traded, "metrics")
+        await self._gate("backtest", lambda: _judge_backtest(metrics, limits))
+        return metrics
+
+    async def _compute(self, phase: str, operation_type: str, operation_id: str, payload: BaseModel) -> JsonValue:
+        start_timeout_s = self._services.settings.training_start_timeout_s
+        return await _named(
+            phase,
             lambda: self._work.run_queued_child(
-                BACKTESTING,
-                backtest_id,
-                backtest.model_dump(),
+                operation_type,
+                operation_id,
+                payload.model_dump(),
                 queue=COMPUTE_QUEUE,
-                start_timeout_s=settings.training_start_timeout_s,
+                start_timeout_s=start_timeout_s,
             ),
         )
-        metrics = self._metrics = _field(traded, "metrics")
-        await self._gate("backtest", lambda: _judge_backtest(metrics, settings.gates))
-        return metrics
 
     async def _assess(self, strategy: str) -> None:
         child_id = await self._work.new_child_id(AGENT_ASSESSMENT)

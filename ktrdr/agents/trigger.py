@@ -12,8 +12,9 @@ from ktrdr.operations.runtime import CYCLES_QUEUE
 from ktrdr.operations.store import OperationStore
 from ktrdr.strategy.store import StrategyStore
 
-# The first cycle of a workspace takes this seed and each later one the next, so that no two design the same.
-FIRST_SEED = 1
+# The first cycle of a workspace takes this seed and each later one the next, so that no two design the same. On the
+# bundled samples gates refuse the first two designs and the third completes: a fair introduction.
+FIRST_SEED = 17
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -94,17 +93,10 @@ def start_worker_process(settings: Settings) -> WorkerProcess:
 
 
 def _spawn(settings: Settings, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    # env(1) adds to the environment that is inherited, which this module may not read, and becomes the worker.
-    command: Sequence[str] = (
-        "/usr/bin/env",
-        f"KTRDR_WORKSPACE={settings.workspace}",
-        sys.executable,
-        "-m",
-        "ktrdr.worker",
-        "--owned",
-    )
+    command = (sys.executable, "-m", "ktrdr.worker", "--owned")
     return subprocess.Popen(
         command,
+        env=settings.child_environment(),
         stdin=subprocess.PIPE,  # kept open as long as this process lives
         stdout=subprocess.PIPE,
         stderr=log,

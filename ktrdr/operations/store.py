@@ -48,6 +48,9 @@ _ACTIVE = [name for name, status in _STATUS.items() if not status.is_terminal]
 # The store has a method named `list`, which hides the type in its annotations.
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
+# The engine's own time is indexed, but has whole seconds on SQLite before Python 3.12: ours decides within a second.
+_CREATED_AT_MS = sa.func.coalesce(SystemSchema.workflow_status.c.attributes["created_at"].as_integer(), 0)
+_PAGE_KEY = (SystemSchema.workflow_status.c.created_at, _CREATED_AT_MS, SystemSchema.workflow_status.c.workflow_uuid)
 _CANCEL_SWEEPS = 20
 _CANCEL_SWEEP_PAUSE_S = 0.05
 
@@ -143,17 +146,15 @@ class OperationStore:
         if parent_id is not None:
             conditions.append(table.c.parent_workflow_id == parent_id)
         if cursor is not None:
-            created_at, operation_id = _decode_cursor(cursor)
-            conditions.append(
-                sa.tuple_(table.c.created_at, table.c.workflow_uuid)
-                < sa.tuple_(sa.literal(created_at), sa.literal(operation_id))
-            )
+            conditions.append(sa.tuple_(*_PAGE_KEY) < sa.tuple_(*map(sa.literal, _decode_cursor(cursor))))
         rows = self._select_rows(conditions, limit=limit + 1)
         operations = [self._operation(row) for row in rows[:limit]]
         if len(rows) <= limit:
             return OperationPage(operations, None)
         last = rows[limit - 1]
-        return OperationPage(operations, _encode_cursor(last["created_at"], last["workflow_uuid"]))
+        return OperationPage(
+            operations, _encode_cursor(last["created_at"], last["created_at_ms"], last["workflow_uuid"])
+        )
 
     def children(self, operation_id: str) -> Operations:
         """Return the operations that this one started, oldest first.
@@ -285,6 +286,7 @@ class OperationStore:
                 table.c.parent_workflow_id,
                 table.c.executor_id,
                 table.c.created_at,
+                _CREATED_AT_MS.label("created_at_ms"),
                 table.c.completed_at,
                 table.c.attributes,
                 sa.func.coalesce(outputs.c.output, table.c.output).label("output"),
@@ -292,7 +294,7 @@ class OperationStore:
             )
             .select_from(table.outerjoin(outputs, outputs.c.workflow_uuid == table.c.workflow_uuid))
             .where(*conditions)
-            .order_by(table.c.created_at.desc(), table.c.workflow_uuid.desc())
+            .order_by(*(column.desc() for column in _PAGE_KEY))
             .limit(limit)
         )
         with self._engine.connect() as connection:
@@ -355,16 +357,16 @@ def _optional_time(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else from_epoch_ms(milliseconds)
 
 
-def _encode_cursor(created_at: int, operation_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{created_at}:{operation_id}".encode()).decode()
+def _encode_cursor(created_at: int, created_at_ms: int, operation_id: str) -> str:
+    return base64.urlsafe_b64encode(f"{created_at}:{created_at_ms}:{operation_id}".encode()).decode()
 
 
-def _decode_cursor(cursor: str) -> tuple[int, str]:
+def _decode_cursor(cursor: str) -> tuple[int, int, str]:
     try:
-        created_at, _, operation_id = base64.urlsafe_b64decode(cursor.encode()).decode().partition(":")
+        created_at, created_at_ms, operation_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(":")
         if not OPERATION_ID_PATTERN.fullmatch(operation_id):
             raise ValueError(operation_id)
-        return int(created_at), operation_id
+        return int(created_at), int(created_at_ms), operation_id
     except ValueError:
         raise InvalidInput(
             f"cursor: need the next_cursor of an earlier page, was {cursor!r}", reason="bad_cursor"

@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ktrdr.clock import utc_now
+from ktrdr.database.engine import open_database
+from ktrdr.evaluation.trial_ledger import TrialLedger
+
 
 def cycle_of(workspace):
     return workspace.json("agent", "status")
@@ -97,6 +101,11 @@ def test_cancelling_ends_the_cycle_its_children_and_its_process(slow_workspace, 
     assert workspace.json("agent", "cancel", cycle_id)["status"] == "cancelled"
     workspace.wait_for(lambda: not list((workspace.folder / ".ktrdr" / "attempts").glob("*")), timeout_s=5)
     assert workspace.json("agent", "status")["status"] == "idle"
+    database = open_database(f"sqlite:///{workspace.folder / '.ktrdr' / 'state.sqlite'}")
+    ledger = TrialLedger(database, utc_now)
+    workspace.wait_for(lambda: ledger.unclosed() == [], timeout_s=5)
+    assert (ledger.count(), ledger.verify()) == (1, [])
+    database.close()
 
 
 def test_ctrl_c_in_an_embedded_command_cancels_the_cycle(slow_workspace):

@@ -30,9 +30,9 @@ class Laboratory:
         self.workers = []
         self.log = folder / "runs.log"
 
-    def start_worker(self):
+    def start_worker(self, queues="cycles,compute"):
         environment = {**os.environ, "PYTHONPATH": str(HERE)}
-        command = [sys.executable, str(HERE / "toy_worker.py"), str(self.folder)]
+        command = [sys.executable, str(HERE / "toy_worker.py"), str(self.folder), queues]
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
         self.workers.append(worker)
         assert worker.stdout.readline().startswith(b'{"worker"')
@@ -164,6 +164,8 @@ def test_lists_filter_and_page_without_losing_or_repeating_a_row(laboratory):
             break
         laboratory.enqueue()  # a newer row must not shift the pages after it
     assert len(seen) == len(set(seen))
+    created = [laboratory.store.get(operation_id).created_at for operation_id in seen]
+    assert created == sorted(created, reverse=True)  # also within a second
     assert ids <= set(seen)
     assert [row.type for row in laboratory.store.list(type="toy_parent").operations] == ["toy_parent"]
     assert laboratory.store.list(status=OperationStatus.RUNNING).operations == []
@@ -178,3 +180,23 @@ def test_what_does_not_exist_or_has_ended_cannot_be_cancelled(laboratory):
     ended = laboratory.wait_for_end(laboratory.enqueue())
     with pytest.raises(Conflict, match="already completed"):
         laboratory.store.cancel(ended.operation_id)
+
+
+def test_a_child_that_no_living_worker_can_take_is_unavailable_after_its_time(laboratory):
+    laboratory.start_worker(queues="cycles")
+    parent_id = laboratory.enqueue("toy_parent", queue="cycles")
+    ended = laboratory.wait_for_end(parent_id)
+    assert ended.error.reason == "unavailable"
+    assert "ktrdr worker --queues compute" in ended.error.message
+    (child,) = laboratory.store.children(parent_id)
+    assert child.status is OperationStatus.CANCELLED
+
+
+def test_an_operation_that_kills_every_worker_fails_after_three_takeovers(laboratory):
+    operation_id = laboratory.enqueue(behaviour="kill_worker")
+    for _ in range(4):
+        laboratory.start_worker().wait(20)
+    laboratory.start_worker()
+    ended = laboratory.wait_for_end(operation_id)
+    assert (ended.status, ended.error.reason) == (OperationStatus.FAILED, "worker_lost")
+    assert len(laboratory.runs()) == 4

@@ -1,6 +1,7 @@
 """A job for the tests: counts its runs in a file, reports, sleeps, answers or fails as it is told."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -21,6 +22,9 @@ def run(request, report):
         raise OperationFailed("need a reason, was none", reason="toy_reason")
     if request["behaviour"] == "break":
         raise ZeroDivisionError("secret-in-an-exception")
+    if request["behaviour"] == "kill_worker":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(10)
     if request["behaviour"] == "die":
         os._exit(7)
     return {"answer": 42}

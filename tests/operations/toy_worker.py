@@ -1,4 +1,4 @@
-"""A real worker with toy operations: `python toy_worker.py STATE_FOLDER`."""
+"""A real worker with toy operations: `python toy_worker.py STATE_FOLDER QUEUES`."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ from ktrdr.clock import utc_now
 from ktrdr.database.engine import open_database
 from ktrdr.operations.job_child import die_with_parent
 from ktrdr.operations.leases import lease_worker_number
-from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, WorkerRuntime
+from ktrdr.operations.runtime import COMPUTE_QUEUE, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
 
 
@@ -22,7 +22,7 @@ async def parent(work, payload):
     await work.annotate({"stage": "before"})
     child_id = await work.new_child_id("toy_job")
     await work.annotate({"stage": "child", "child_id": child_id})
-    result = await work.run_queued_child("toy_job", child_id, payload, queue=COMPUTE_QUEUE, start_timeout_s=60)
+    result = await work.run_queued_child("toy_job", child_id, payload, queue=COMPUTE_QUEUE, start_timeout_s=1)
     inner_id = await work.new_child_id("toy_inner")
     inner = await work.run_child("toy_inner", inner_id, {})
     return {"child": result, "inner": inner}
@@ -38,7 +38,7 @@ def main() -> None:
     database = open_database(f"sqlite:///{state / 'state.sqlite'}")
     migrate_database(database)
     store = OperationStore(database, utc_now)
-    queues = [CYCLES_QUEUE, COMPUTE_QUEUE]
+    queues = sys.argv[2].split(",")
     lease = lease_worker_number(state, queues)
     runtime = WorkerRuntime(database, store, clock=utc_now, lease=lease, state_folder=state)
     for operation_type, body in {"toy_job": job, "toy_parent": parent, "toy_inner": inner}.items():
