@@ -24,13 +24,18 @@ class Workspace:
         self.environment["KTRDR_WORKSPACE"] = str(folder)
         self.processes = []
 
-    def run(self, *arguments, expect=0, timeout_s=90):
-        """Run a command to its end and return it; its exit code must be the expected one."""
+    def attempt(self, *arguments, timeout_s=90):
+        """Run a command to its end and return it, however it ended; never with a trace."""
         done = subprocess.run(
             [*KTRDR, *arguments], capture_output=True, text=True, env=self.environment, timeout=timeout_s
         )
-        assert done.returncode == expect, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr + done.stdout
+        return done
+
+    def run(self, *arguments, expect=0):
+        """Run a command to its end and return it; its exit code must be the expected one."""
+        done = self.attempt(*arguments)
+        assert done.returncode == expect, f"{arguments} ended with {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
     def json(self, *arguments, expect=0):
