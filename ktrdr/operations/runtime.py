@@ -1,5 +1,6 @@
 """Run operations in this process: the engine, its queues, and the watch over other workers' work."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -95,19 +96,22 @@ class WorkerRuntime:
 
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:
         await work.step("start", lambda: self._store.mark_once(work.operation_id, "started_at"))
+        result: JsonValue = None
+        failure: Exception | None = None
         try:
             result = await body(work, payload)
         except (KtrdrError, dbos_errors.DBOSException) as error:
             _logger.info("operation %s failed: %s", work.operation_id, error)
-            self._store.mark(work.operation_id, "completed_at")
-            raise
+            failure = error
         except Exception as error:  # the operation's outermost frame
             _logger.exception("operation %s broke", work.operation_id)
-            self._store.mark(work.operation_id, "completed_at")
-            raise OperationFailed(
+            failure = OperationFailed(
                 f"{type(error).__name__}; the worker's log has its trace", reason="internal_error"
-            ) from error
-        self._store.mark(work.operation_id, "completed_at")
+            )
+        # A cancellation, and the end of this worker, are no Exception and pass by: whoever cancels writes the time.
+        await asyncio.to_thread(self._store.mark, work.operation_id, "completed_at")
+        if failure is not None:
+            raise failure
         return result
 
     def _supervise(self) -> None:

@@ -1,0 +1,40 @@
+"""Settings come from the environment, and a value that cannot be used is named."""
+
+from dataclasses import asdict
+
+import pytest
+
+from ktrdr.config import load_settings
+from ktrdr.errors import InvalidInput
+
+VALUES = {
+    "KTRDR_WORKSPACE": "/elsewhere",
+    "KTRDR_DATABASE_URL": "postgresql+psycopg://host/name",
+    "KTRDR_API_URL": "http://127.0.0.1:9000/",
+    "KTRDR_GATE_MIN_ACCURACY": "0.46",
+    "KTRDR_GATE_MAX_FINAL_LOSS": "0.7",
+    "KTRDR_GATE_MIN_PROFIT_FACTOR": "0.9",
+    "KTRDR_GATE_MAX_DRAWDOWN": "0.3",
+    "KTRDR_GATE_MIN_SHARPE_RATIO": "0.1",
+    "KTRDR_AGENT_MAX_CONCURRENT_CYCLES": "2",
+    "KTRDR_TRAINING_START_TIMEOUT_S": "5",
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_every_variable_changes_a_setting(name):
+    assert asdict(load_settings({name: VALUES[name]})) != asdict(load_settings({}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KTRDR_GATE_MAX_DRAWDOWN", "forty"),
+        ("KTRDR_GATE_MIN_ACCURACY", "nan"),
+        ("KTRDR_AGENT_MAX_CONCURRENT_CYCLES", "0"),
+        ("KTRDR_TRAINING_START_TIMEOUT_S", "-1"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_name(name, value):
+    with pytest.raises(InvalidInput, match=f"{name}.*{value}"):
+        load_settings({name: value})
