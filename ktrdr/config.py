@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from ktrdr.errors import InvalidInput
 
@@ -67,7 +68,10 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """
     variables = os.environ if environment is None else environment
     workspace = Path(variables.get("KTRDR_WORKSPACE") or ".").expanduser().resolve()
-    default_database = f"sqlite:///{workspace / '.ktrdr' / 'state.sqlite'}"
+    try:
+        default_database = f"sqlite:///{quote(str(workspace / '.ktrdr' / 'state.sqlite'))}"
+    except UnicodeEncodeError:
+        raise InvalidInput(f"the workspace's path must be UTF-8, was {str(workspace)!r}") from None
     return Settings(
         workspace=workspace,
         database_url=variables.get("KTRDR_DATABASE_URL") or default_database,

@@ -63,7 +63,7 @@ def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRunti
     runtime.register(AGENT_ASSESSMENT, assessment_phase(services, invoker))
     runtime.register(TRAINING, training_operation(services))
     runtime.register(BACKTESTING, backtest_operation(services))
-    runtime.add_chore(trial_reconciler(operations, ledger))
+    runtime.add_chore(trial_reconciler(operations, ledger, settings))
     runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder))
     runtime.launch(queues, max_concurrent_cycles=settings.max_concurrent_cycles)
     return runtime, lease.executor_id

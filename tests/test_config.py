@@ -5,7 +5,9 @@ from dataclasses import asdict
 import pytest
 
 from ktrdr.config import load_settings
+from ktrdr.database.engine import open_database
 from ktrdr.errors import InvalidInput
+from ktrdr.operations.store import migrate_database
 
 VALUES = {
     "KTRDR_WORKSPACE": "/elsewhere",
@@ -38,3 +40,13 @@ def test_every_variable_changes_a_setting(name):
 def test_a_value_that_cannot_be_used_is_refused_by_name(name, value):
     with pytest.raises(InvalidInput, match=f"{name}.*{value}"):
         load_settings({name: value})
+
+
+@pytest.mark.parametrize("name", ["we?ird", "per%20cent", "per cent", "hash#tag", "café"])
+def test_a_workspace_of_any_name_has_its_database_inside(tmp_path, name):
+    settings = load_settings({"KTRDR_WORKSPACE": str(tmp_path / name)})
+    database = open_database(settings.database_url)
+    migrate_database(database)
+    database.close()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / ".ktrdr" / "state.sqlite").stat().st_size > 0

@@ -127,7 +127,7 @@ def _strengths(figures: _Figures) -> Iterator[str]:
     if figures.edge > 0:
         yield (
             f"Validation accuracy {figures.accuracy:.3f} is above the majority class ({figures.majority:.3f}), in "
-            f"{figures.folds_with_skill} of {figures.n_folds} folds."
+            f"{figures.folds_with_skill} of {figures.n_folds} folds; it flatters: the best epoch was chosen there."
         )
     if figures.sharpe > 0 and figures.total_return > 0:
         yield (
@@ -137,7 +137,7 @@ def _strengths(figures: _Figures) -> Iterator[str]:
     if figures.n_trades > 0 and figures.drawdown <= PROMISING_DRAWDOWN:
         yield f"The deepest drawdown was {figures.drawdown:.1%}."
     if figures.n_trades >= ENOUGH_TRADES:
-        yield f"{figures.n_trades} trades: enough for averages over them to mean something."
+        yield f"{figures.n_trades} trades: more than a lucky handful."
 
 
 def _weaknesses(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
@@ -146,8 +146,8 @@ def _weaknesses(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
             yield f"The {gate.get('gate')} gate refused it ({gate.get('reason')}) and was bypassed."
     if figures.edge <= 0:
         yield (
-            f"No skill in validation: accuracy {figures.accuracy:.3f} against {figures.majority:.3f} for always naming "
-            "the commoner class; any profit came from elsewhere."
+            f"No skill shown: validation accuracy {figures.accuracy:.3f} against {figures.majority:.3f} for always "
+            "naming the commoner class of those segments (known only afterwards)."
         )
     elif figures.folds_with_skill < figures.n_folds:
         weak = figures.n_folds - figures.folds_with_skill
@@ -184,8 +184,8 @@ def _not_shown(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
         error = 1 / math.sqrt(figures.years)
         luck = _expected_maximum(subject.n_trials) * error
         yield (
-            f"A Sharpe ratio over {figures.years:.1f} years has a standard error of about {error:.2f}; this is trial "
-            f"{subject.n_trials} of the workspace, and the luckiest of so many without skill would show about "
+            f"A Sharpe ratio over {figures.years:.1f} years has a standard error of about {error:.2f}; trials in the "
+            f"workspace so far: {subject.n_trials}, and the luckiest of so many without skill would show about "
             f"{luck:.2f}."
         )
     window = subject.backtest.window
@@ -201,7 +201,7 @@ def _suggestions(figures: _Figures, subject: AssessmentContext) -> Iterator[str]
         yield f"No probability reached decision.enter {decision.enter:g}; a lower one would be a new trial."
         return
     if figures.edge <= 0:
-        yield "Change the inputs or the hypothesis rather than thresholds: the network found nothing to trade on."
+        yield "Change the inputs or the hypothesis rather than thresholds: the network shows nothing to trade on."
     if figures.gross_return > 0 and figures.costs_paid >= 0.5 * figures.gross_return:
         yield (
             f"Trade less: {figures.n_trades} trades in {figures.years:.1f} years; a horizon longer than "

@@ -8,12 +8,12 @@ from ktrdr.agents.executor import ToolExecutor
 from ktrdr.agents.invoker import AgentInvoker
 from ktrdr.agents.memory import StrategyMemory
 from ktrdr.agents.task import AgentResult, AgentTask, AssessmentContext, Role
-from ktrdr.backtest.report import BacktestReport
+from ktrdr.backtest.report import read_backtest_report
 from ktrdr.errors import OperationFailed
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.runtime import Body
 from ktrdr.operations.work import Payload, Work
-from ktrdr.training.report import TrainingReport
+from ktrdr.training.report import read_training_report
 
 
 class DesignPayload(BaseModel):
@@ -123,8 +123,8 @@ def _subject(services: LaboratoryServices, strategy: str, gates: list[dict[str, 
     checked: tuple[Mapping[str, JsonValue], ...] = tuple(gates)
     return AssessmentContext(
         specification=services.strategies.read(strategy),
-        training=TrainingReport.model_validate_json((folder / "training.json").read_bytes()),
-        backtest=BacktestReport.model_validate_json((folder / "backtest.json").read_bytes()),
+        training=read_training_report(folder / "training.json"),
+        backtest=read_backtest_report(folder / "backtest.json"),
         gates=checked,
         n_trials=services.ledger.count(),
     )

@@ -10,6 +10,7 @@ from ktrdr.api.composition import compose
 from ktrdr.api.edge import BodyLimits, EdgeMiddleware
 from ktrdr.api.endpoints import agent, backtests, health, markets, operations, strategies, training
 from ktrdr.api.errors import install_error_handlers
+from ktrdr.api.problem_responses import describe_problems
 from ktrdr.config import Settings
 from ktrdr.schemas.problem import Problem
 
@@ -51,6 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
         routes.include_router(module.router)
     app.include_router(routes)
     app.include_router(health.router)
+    describe_problems(app)
     return app
 
 

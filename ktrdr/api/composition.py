@@ -59,7 +59,7 @@ def compose(settings: Settings) -> Composition:
         bar_store=bar_store,
         operations=operations,
         agent=AgentService(operation_store, operations, trigger),
-        strategies=StrategiesService(strategy_store, TrialLedger(database, utc_now)),
+        strategies=StrategiesService(strategy_store, TrialLedger(database, utc_now), settings.attempts_folder),
         markets=MarketsService(bar_store, utc_now),
     )
 

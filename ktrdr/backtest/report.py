@@ -1,8 +1,11 @@
 """backtest.json: what a backtest measured. No times or ids of a run: equal runs give equal bytes."""
 
+from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
+
+from ktrdr.errors import OperationFailed
 
 
 class _Section(BaseModel):
@@ -110,3 +113,18 @@ class BacktestReport(_Section):
     verdict: None = None
     costs: CostReport
     window: WindowReport
+
+
+def read_backtest_report(path: Path) -> BacktestReport:
+    """Read backtest.json.
+
+    Raises:
+        OperationFailed: `backtest_unusable`: it is missing, or was changed into something else.
+    """
+    try:
+        return BacktestReport.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise OperationFailed(
+            f"{path} is no backtest report ({type(error).__name__}); backtest the strategy again",
+            reason="backtest_unusable",
+        ) from error

@@ -1,17 +1,21 @@
 """The outermost frame of the command line: whatever happens ends in a clear message and the right exit code."""
 
+import contextlib
 import os
 import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from ktrdr.cli.exit_codes import ExitCode, exit_code_of_error
+import typer
+
+from ktrdr.cli.exit_codes import INTERRUPTED_REASON, ExitCode, exit_code_of_error
 from ktrdr.cli.root import app
 from ktrdr.cli.workspace_option import take_workspace
-from ktrdr.errors import KtrdrError
+from ktrdr.errors import InvalidInput, KtrdrError
 
 
 def main() -> NoReturn:
@@ -23,20 +27,49 @@ def main() -> NoReturn:
 def run_command() -> int:
     """Run `ktrdr` with the arguments of this process and return its exit code. Raises nothing."""
     try:
-        app(take_workspace(sys.argv[1:]), prog_name="ktrdr")
-    except SystemExit as end:  # which is how typer ends a command, well or badly
-        return _flush(end.code if isinstance(end.code, int) else ExitCode.OK)
+        _refuse_undecodable(sys.argv[1:])
+        code = app(take_workspace(sys.argv[1:]), prog_name="ktrdr", standalone_mode=False)
+        return _flush(code if isinstance(code, int) else ExitCode.OK)
+    except typer.TyperException as error:  # a command line that is none
+        _show_usage(error)
+        return _fail(InvalidInput(error.format_message(), reason="usage"))
     except KtrdrError as error:
         _say(f"ktrdr: {error.message}")
-        return exit_code_of_error(error)
+        return _fail(error)
     except KeyboardInterrupt:
         _say("ktrdr: interrupted")
-        return ExitCode.INTERRUPTED
+        return _fail(KtrdrError("interrupted", reason=INTERRUPTED_REASON))
+    except SystemExit as end:  # which is how typer ends a command whose reader has gone
+        return _flush(end.code if isinstance(end.code, int) else ExitCode.FAILED)
     except Exception as error:  # noqa: BLE001 - outermost frame of the process
-        path = _keep_trace()
-        _say(f"ktrdr: internal error, {type(error).__name__}: {error}\nThe trace is in {path}; please report it")
-        return ExitCode.FAILED
-    return _flush(ExitCode.OK)
+        words = f"internal error, {type(error).__name__}: {error}\nThe trace is in {_keep_trace()}; please report it"
+        _say(f"ktrdr: {words}")
+        return _fail(KtrdrError(words, reason="internal_error"))
+
+
+def _refuse_undecodable(arguments: Sequence[str]) -> None:
+    """Refuse bytes that are no text: nothing here could print them, nor send them.
+
+    Raises:
+        InvalidInput: An argument holds some.
+    """
+    for argument in arguments:
+        if any("\ud800" <= character <= "\udfff" for character in argument):
+            raise InvalidInput(f"an argument is not UTF-8 text: {argument!r}. Rename the file, or type it again")
+
+
+def _fail(error: KtrdrError) -> int:
+    """Print the error as a document if the command line asks for one, and return the exit code for it."""
+    if "--json" in sys.argv[1:]:
+        from ktrdr.cli.error_document import print_error_document
+
+        with contextlib.suppress(OSError):  # stdout itself may be what cannot be written; stderr has the words
+            print_error_document(error)
+    return _flush(exit_code_of_error(error))
+
+
+def _show_usage(error: Any) -> None:  # noqa: ANN401 - click's classes are typer's secret
+    error.show()
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -57,7 +90,7 @@ def _keep_trace() -> str:
 def _flush(code: int) -> int:
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # `ktrdr operations list | head`
+    except OSError:  # `ktrdr operations list | head`, or a full disk
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 

@@ -55,7 +55,7 @@ def trigger_cycles(options: TriggerOptions) -> None:
             return exit_code_of_error(failure)
         return code
 
-    run_action(action, as_json=options.as_json, will_work=not options.detach)
+    run_action(action, will_work=not options.detach)
 
 
 def show_status(as_json: bool) -> None:
@@ -69,7 +69,7 @@ def show_status(as_json: bool) -> None:
             print_lines(_status_lines(status))
         return ExitCode.OK
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 def cancel_cycle(operation_id: str | None, as_json: bool) -> None:
@@ -84,7 +84,7 @@ def cancel_cycle(operation_id: str | None, as_json: bool) -> None:
             print_lines([f"{cancelled.operation_id} {cancelled.status.value}"])
         return ExitCode.OK
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 async def _trigger_detached(connection: Connection, options: TriggerOptions) -> int:

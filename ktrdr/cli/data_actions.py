@@ -18,7 +18,7 @@ def install_samples(as_json: bool) -> None:
         _print_markets(await connection.client.install_samples(), as_json)
         return ExitCode.OK
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 def list_markets(as_json: bool) -> None:
@@ -28,7 +28,7 @@ def list_markets(as_json: bool) -> None:
         _print_markets(await connection.client.markets(), as_json)
         return ExitCode.OK
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 def import_bars(path: Path, fields: Mapping[str, str | None], as_json: bool) -> None:
@@ -49,7 +49,7 @@ def import_bars(path: Path, fields: Mapping[str, str | None], as_json: bool) -> 
             print_lines([f"{outcome.change}:", *_table([outcome.series])])
         return ExitCode.OK
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 def _print_markets(found: MarketList, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from enum import IntEnum
 
 from ktrdr.errors import InvalidInput, KtrdrError, NotFound, ServerUnreachable
 
+INTERRUPTED_REASON = "interrupted"
 _BUDGET_REASONS = ("budget_exhausted", "design_failed:budget_exceeded", "assessment_failed:budget_exceeded")
 
 
@@ -24,6 +25,8 @@ def exit_code_of_error(error: KtrdrError) -> ExitCode:
     """Return the code for a command that an error ended."""
     if error.reason in _BUDGET_REASONS:
         return ExitCode.BUDGET_EXHAUSTED
+    if error.reason == INTERRUPTED_REASON:
+        return ExitCode.INTERRUPTED
     if isinstance(error, InvalidInput):
         return ExitCode.USAGE
     if isinstance(error, ServerUnreachable):

@@ -51,7 +51,7 @@ def list_page(options: ListOptions, as_json: bool) -> None:
             say(f"There are more: --cursor {page.next_cursor}")
         return ExitCode.OK
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 def show_operation(operation_id: str, as_json: bool) -> None:
@@ -69,7 +69,7 @@ def show_operation(operation_id: str, as_json: bool) -> None:
         print_lines(lines)
         return ExitCode.OK
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 def cancel_operation(operation_id: str, as_json: bool) -> None:
@@ -83,7 +83,7 @@ def cancel_operation(operation_id: str, as_json: bool) -> None:
             print_lines([f"{cancelled.operation_id} {cancelled.status.value}"])
         return ExitCode.OK
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 def watch_operation(operation_id: str, as_json: bool) -> None:
@@ -105,7 +105,7 @@ def watch_operation(operation_id: str, as_json: bool) -> None:
             print_lines([outcome_line(ended)])
         return exit_code_of_operation(ended.status, ended.error.reason if ended.error else None)
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 def _table(operations: list[OperationDocument]) -> list[str]:

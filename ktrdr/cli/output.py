@@ -54,4 +54,6 @@ def figure(value: object, style: str = ".2f") -> str:
     """Return a number as a person reads it, a dash where there is none. `style` is a format specification."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return MISSING
+    if style == "d" and isinstance(value, float):
+        style = ".4g"  # a count that somebody changed by hand into what is none
     return format(value, style)

@@ -30,7 +30,7 @@ def train_strategy(file_or_name: str, seed: int | None, detach: bool, as_json: b
 
         return await _run(connection, start, detach=detach, as_json=as_json)
 
-    run_action(action, as_json=as_json, will_work=not detach)
+    run_action(action, will_work=not detach)
 
 
 def backtest_strategy(name: str, detach: bool, as_json: bool) -> None:
@@ -45,7 +45,7 @@ def backtest_strategy(name: str, detach: bool, as_json: bool) -> None:
 
         return await _run(connection, start, detach=detach, as_json=as_json)
 
-    run_action(action, as_json=as_json, will_work=not detach)
+    run_action(action, will_work=not detach)
 
 
 async def _stored_name(connection: Connection, file_or_name: str) -> str:

@@ -36,5 +36,10 @@ def worker(
     as_json: Json = False,
 ) -> None:
     """Run one worker until Ctrl-C; it says on stdout, as JSON, when it takes work. Its log is stderr."""
+    from ktrdr.connect.worker_process import ALL_QUEUES
+
     del as_json  # what a worker says on stdout is JSON anyway
+    if unknown := {name.strip() for name in queues.split(",")} - ALL_QUEUES:
+        names = ", ".join(sorted(ALL_QUEUES))
+        raise typer.BadParameter(f"need some of {names}, was {', '.join(map(repr, sorted(unknown)))}")
     os.execv(sys.executable, [sys.executable, "-m", "ktrdr.worker", "--queues", queues])

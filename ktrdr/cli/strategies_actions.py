@@ -44,10 +44,13 @@ def list_stored(as_json: bool) -> None:
         else:
             header = ("name", "market", "accuracy", "sharpe", "trades", "judgement", "hypothesis")
             print_lines(table_lines(header, [_row(summary) for summary in found.strategies]))
-            say("accuracy: validation; sharpe: out of sample, net of costs, not corrected for the number of trials")
+            say(
+                "accuracy: validation, flattered by early stopping; sharpe: out of sample, net of costs, not corrected "
+                "for the number of trials"
+            )
         return ExitCode.OK
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 def show_strategy(name: str, as_json: bool) -> None:
@@ -61,7 +64,7 @@ def show_strategy(name: str, as_json: bool) -> None:
             print_lines([f"# {strategy.path}", strategy.text.rstrip("\n"), *result_lines(strategy)])
         return ExitCode.OK
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 def validate_file(path: Path, as_json: bool) -> None:
@@ -78,7 +81,7 @@ def validate_file(path: Path, as_json: bool) -> None:
             say(f"{path}: {len(report.faults)} fault(s)")
         return ExitCode.OK if report.valid else ExitCode.USAGE
 
-    run_action(action, as_json=as_json)
+    run_action(action)
 
 
 def _row(summary: StrategySummary) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from ktrdr.errors import InvalidInput, ServerUnreachable
 from ktrdr.operations.operation import OperationStatus
 from ktrdr.schemas.agent import AgentStatus, TriggerAccepted, TriggerRequest
 from ktrdr.schemas.document import Document, RequestBody
-from ktrdr.schemas.health import Health
+from ktrdr.schemas.health import Health, Readiness
 from ktrdr.schemas.markets import ImportDocument, MarketList
 from ktrdr.schemas.operations import OperationDocument, OperationList
 from ktrdr.schemas.strategies import (
@@ -43,6 +43,10 @@ class ApiClient:
     async def health(self) -> Health:
         """Ask whether the server lives, and for which workspace."""
         return _read(Health, await self._send("GET", "/health"))
+
+    async def readiness(self) -> Readiness:
+        """Ask whether the server can do anything, and how many workers there are."""
+        return _read(Readiness, await self._send("GET", "/ready"))
 
     async def trigger(self, request: TriggerRequest) -> TriggerAccepted:
         """Start a research cycle."""
@@ -178,8 +182,8 @@ def _operation_path(operation_id: str) -> str:
 
 def _segment(name: str) -> str:
     """Return a name as one path segment: what a user typed must not become another route."""
-    if not name or "/" in name:
-        raise InvalidInput(f"{name[:80]!r} is no name or id: it must not be empty or hold a '/'")
+    if not name or "/" in name or name in (".", ".."):  # dots would be resolved, quoted or not
+        raise InvalidInput(f"{name[:80]!r} is no name or id: it must not be empty, hold a '/' or be dots alone")
     return quote(name, safe="")
 
 

@@ -70,9 +70,14 @@ async def connect(settings: Settings, host: Host, *, will_work: bool) -> AsyncIt
 
 def _remote(url: str) -> httpx.AsyncClient:
     try:
-        # A proxy of the environment must not be asked for an address on this machine.
-        return httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, trust_env=False)
+        address = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise InvalidInput(
-            f"KTRDR_API_URL: need an address such as http://127.0.0.1:8000, was {url!r} ({error})"
-        ) from None
+        raise _no_address(url, f" ({error})") from None
+    if address.scheme not in ("http", "https") or not address.host:
+        raise _no_address(url)
+    # A proxy of the environment must not be asked for an address on this machine.
+    return httpx.AsyncClient(base_url=address, timeout=_TIMEOUT, trust_env=False)
+
+
+def _no_address(url: str, why: str = "") -> InvalidInput:
+    return InvalidInput(f"KTRDR_API_URL: need an address such as http://127.0.0.1:8000, was {url!r}{why}")

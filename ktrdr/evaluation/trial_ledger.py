@@ -47,10 +47,10 @@ class TrialLedger:
         self._append(trial_id, OPENED, configuration)
 
     def close_trial(self, trial_id: str, outcome: Mapping[str, JsonValue]) -> None:
-        """Record how a trial ended. Only the first outcome counts.
+        """Record how a trial ended. Only the first outcome counts, and only of a trial that was opened.
 
         Args:
-            trial_id: An opened trial.
+            trial_id: Usually an opened trial.
             outcome: Its reason slug and, where it got so far, metrics and the path of its daily returns.
         """
         self._append(trial_id, CLOSED, outcome)
@@ -73,7 +73,10 @@ class TrialLedger:
             return list(connection.execute(query).scalars())
 
     def verify(self) -> list[TrialFault]:
-        """Recompute the chain and return every row that was changed, removed or put in; empty when whole."""
+        """Recompute the chain and return every row changed, put in, or removed before another; empty when whole.
+
+        Rows cut off at the end cannot be seen from the chain alone.
+        """
         with self._database.engine.connect() as connection:
             rows = connection.execute(sa.select(trial_events).order_by(trial_events.c.sequence)).all()
         faults = []
@@ -91,6 +94,12 @@ class TrialLedger:
             previous, expected_sequence = row.hash, row.sequence + 1
         return faults
 
+    def _is_open(self, connection: sa.Connection, trial_id: str) -> bool:
+        opened = sa.select(trial_events.c.sequence).where(
+            trial_events.c.trial_id == trial_id, trial_events.c.event == OPENED
+        )
+        return connection.execute(opened).first() is not None
+
     def _append(self, trial_id: str, event: str, payload: Mapping[str, JsonValue]) -> None:
         text = canonical_json(dict(payload)).decode()
         with self._database.engine.begin() as connection:
@@ -103,6 +112,8 @@ class TrialLedger:
             )
             if connection.execute(present).first() is not None:
                 return
+            if event == CLOSED and not self._is_open(connection, trial_id):
+                return  # it was given up before it began, so it was never counted
             last = connection.execute(
                 sa.select(trial_events.c.sequence, trial_events.c.hash)
                 .order_by(trial_events.c.sequence.desc())

@@ -13,7 +13,7 @@ from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import Report, serve_job
 from ktrdr.strategy.store import StrategyStore
 from ktrdr.training.predictions import read_predictions
-from ktrdr.training.report import TrainingReport
+from ktrdr.training.report import read_training_report
 
 
 class BacktestJobRequest(BaseModel):
@@ -31,7 +31,7 @@ def backtest(document: dict[str, JsonValue], report: Report) -> JsonValue:
     strategies = StrategyStore(settings.strategies_folder)
     specification = strategies.read(request.strategy)
     folder = strategies.folder(request.strategy)
-    training = TrainingReport.model_validate_json((folder / "training.json").read_bytes())
+    training = read_training_report(folder / "training.json")
     if training.strategy_sha256 != specification.sha256():
         raise OperationFailed(
             f"{request.strategy}: strategy.yaml was changed after it was trained; give the changed one another name "

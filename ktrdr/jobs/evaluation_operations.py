@@ -1,13 +1,11 @@
 """The operations `training` and `backtesting`: trial, job process, files into place."""
 
-from pathlib import Path
-
 from pydantic import BaseModel, JsonValue
 
 from ktrdr.artifacts.attempt import discard_attempt, publish_files
 from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.errors import KtrdrError, OperationFailed
-from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, DAILY_RETURNS_FILE, TRAINING_FILES
+from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, DAILY_RETURNS_FILE, TRAINING_FILES, daily_returns_path
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.runtime import Body
 from ktrdr.operations.work import Payload, Work
@@ -31,11 +29,6 @@ class BacktestPayload(BaseModel):
     trial_id: str | None
 
 
-def daily_returns_path(services: LaboratoryServices, trial_id: str) -> Path:
-    """Return where a trial's out-of-sample daily returns are kept, for good."""
-    return services.settings.state_folder / "trials" / f"{trial_id}.parquet"
-
-
 def training_operation(services: LaboratoryServices) -> Body:
     """Return the body of `training`: counts the trial, trains, puts the files in place, returns the gate's metrics."""
 
@@ -44,18 +37,9 @@ def training_operation(services: LaboratoryServices) -> Body:
         folder = services.strategies.folder(payload.strategy)
 
         def open_trial() -> None:
-            specification = services.strategies.read(payload.strategy)
             services.operations.write_metadata(work.operation_id, {"strategy_name": payload.strategy})
-            configuration: Payload = {
-                "kind": TRAINING,
-                "strategy": payload.strategy,
-                "strategy_sha256": specification.sha256(),
-                "configuration_sha256": specification.configuration_sha256(),
-                "symbol": specification.symbol,
-                "timeframe": specification.timeframe,
-                "seed": payload.seed,
-            }
-            services.ledger.open_trial(work.operation_id, configuration)
+            configuration = _configuration(services, TRAINING, payload.strategy)
+            services.ledger.open_trial(work.operation_id, {**configuration, "seed": payload.seed})
 
         def publish() -> None:
             # What was computed from an earlier training of this strategy no longer belongs to it.
@@ -94,21 +78,15 @@ def backtest_operation(services: LaboratoryServices) -> Body:
         def prepare() -> None:
             services.operations.write_metadata(work.operation_id, {"strategy_name": payload.strategy})
             if payload.trial_id is None:
-                specification = services.strategies.read(payload.strategy)
-                configuration: Payload = {
-                    "kind": BACKTESTING,
-                    "strategy": payload.strategy,
-                    "strategy_sha256": specification.sha256(),
-                    "configuration_sha256": specification.configuration_sha256(),
-                    "symbol": specification.symbol,
-                    "timeframe": specification.timeframe,
-                }
+                configuration = _configuration(services, BACKTESTING, payload.strategy)
                 services.ledger.open_trial(work.operation_id, configuration)
 
         def publish() -> None:
             returns = attempt / DAILY_RETURNS_FILE
             if returns.exists():
-                write_bytes_atomically(daily_returns_path(services, trial_id), returns.read_bytes())
+                write_bytes_atomically(
+                    daily_returns_path(services.settings.state_folder, trial_id), returns.read_bytes()
+                )
             (folder / ASSESSMENT_FILES[0]).unlink(missing_ok=True)
             publish_files(attempt, folder, BACKTEST_FILES)
             discard_attempt(attempt)
@@ -129,11 +107,25 @@ def backtest_operation(services: LaboratoryServices) -> Body:
     return body
 
 
+def _configuration(services: LaboratoryServices, kind: str, strategy: str) -> Payload:
+    """Return what a trial tries, as the ledger keeps it."""
+    specification = services.strategies.read(strategy)
+    return {
+        "kind": kind,
+        "strategy": strategy,
+        "strategy_sha256": specification.sha256(),
+        "configuration_sha256": specification.configuration_sha256(),
+        "symbol": specification.symbol,
+        "timeframe": specification.timeframe,
+        "snapshot": services.bars.series(specification.symbol, specification.timeframe).snapshot,
+    }
+
+
 def backtest_outcome(
     services: LaboratoryServices, trial_id: str, outcome: str, metrics: JsonValue
 ) -> dict[str, JsonValue]:
     """Return what the ledger keeps of a trial that got as far as a backtest; the path is relative to the workspace."""
-    path = daily_returns_path(services, trial_id).relative_to(services.settings.workspace)
+    path = daily_returns_path(services.settings.state_folder, trial_id).relative_to(services.settings.workspace)
     return {"outcome": outcome, "metrics": metrics, "daily_returns": str(path)}
 
 

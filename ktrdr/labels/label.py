@@ -39,7 +39,7 @@ def make_labels(specification: StrategySpecification, bars: Bars) -> Labels:
     `triple_barrier`: the barrier that is met first; a gap beyond a barrier counts at the open; neither in time
     is the sign of the move from the entry to the last close. One bar that touches both counts as the stop of the
     trade that the label asks about. `direction: both` asks about the long trade, so such a row is labelled 0; that
-    is 0 to 1 % of the rows with barriers at 1.5 ATR, and 5 to 8 % at 0.5 ATR, where it lowers the share of ones.
+    is 0 to 1.5 % of the rows with barriers at 1.5 ATR, and 4 to 9 % at 0.5 ATR, where it lowers the share of ones.
 
     `forward_return`: the sign of the move from the entry to the close `horizon` bars after t.
     """

@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.clock import Clock
-from ktrdr.errors import OperationFailed
+from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.operations.job_process import JobHooks, run_job
 from ktrdr.operations.leases import live_workers
 from ktrdr.operations.operation import OperationStatus, new_operation_id
@@ -164,6 +164,8 @@ class Work:
 async def _result_of(handle: Any) -> JsonValue:  # noqa: ANN401 - the engine's two kinds of handle share no type
     try:
         result: JsonValue = await handle.get_result(polling_interval_sec=CHILD_POLL_S)
+    except KtrdrError as error:
+        raise OperationFailed(error.message, reason=error.reason) from error
     except dbos_errors.DBOSException as error:
         raise OperationFailed(str(error), reason=error_reason(error)) from error
     return result

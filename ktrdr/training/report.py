@@ -1,6 +1,10 @@
 """training.json: what a training measured. No times, durations or ids of a run: equal runs give equal bytes."""
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError
+
+from ktrdr.errors import OperationFailed
 
 
 class _Section(BaseModel):
@@ -33,6 +37,10 @@ class FoldDates(_Section):
 class FoldReport(_Section):
     """One fold. All but the counts of test bars is measured on its validation segment, at the best weights.
 
+    The best weights are those of the epoch with the lowest loss on these very rows, so accuracy and loss flatter: on
+    random walks of 5,000 hourly bars the designer's recipes average 0.54 and 0.68 nats, and their test blocks 0.50 and
+    0.71.
+
     Attributes:
         fold: 1..5.
         rows: Bars per part.
@@ -60,7 +68,8 @@ class TrainingReport(_Section):
     """The whole of training.json.
 
     Attributes:
-        accuracy: 0..1 on the validation segments at the best weights, mean over folds and seeds.
+        accuracy: 0..1 on the validation segments at the best weights, mean over folds and seeds. It flatters, as
+            `FoldReport` says.
         final_loss: Cross-entropy there, nats.
         accuracy_sd: Sample standard deviation over seeds of the seed's mean over folds; 0 with one seed.
         final_loss_sd: The same of the loss.
@@ -85,3 +94,18 @@ class TrainingReport(_Section):
     seed: int
     snapshot: str
     strategy_sha256: str
+
+
+def read_training_report(path: Path) -> TrainingReport:
+    """Read training.json.
+
+    Raises:
+        OperationFailed: `training_unusable`: it is missing, or was changed into something else.
+    """
+    try:
+        return TrainingReport.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise OperationFailed(
+            f"{path} is no training report ({type(error).__name__}); train the strategy again",
+            reason="training_unusable",
+        ) from error

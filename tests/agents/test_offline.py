@@ -149,7 +149,7 @@ def test_a_drawn_idea_depends_on_nothing_but_the_generator_and_the_market(desk):
         ({"sharpe": 0.3}, {}, "mediocre", "weaknesses: Judged mediocre: net positive, but promising needs a Sharpe"),
         ({"n_trades": 12}, {}, "mediocre", "weaknesses: Only 12 trades"),
         ({"drawdown": 0.31}, {}, "mediocre", "suggestions: Halve the exposure of 1"),
-        ({}, {"base_rate": 0.6}, "mediocre", "weaknesses: No skill in validation: accuracy 0.530 against 0.600"),
+        ({}, {"base_rate": 0.6}, "mediocre", "weaknesses: No skill shown: validation accuracy 0.530 against 0.600"),
         ({"sharpe": -0.4, "profit_factor": 0.9}, {}, "poor", "Sharpe ratio is -0.40 and the profit factor 0.90"),
         ({"total_return": -0.2, "sharpe": -0.4}, {}, "poor", "weaknesses: It lost about 18.0% even before its costs"),
         ({"n_trades": 0, "total_return": 0.0}, {}, "poor", "suggestions: No probability reached decision.enter 0.55"),
@@ -184,7 +184,7 @@ def test_an_assessment_always_says_what_the_figures_do_not_show(desk):
     )
     assert "one market only (EURUSD 1h, 2017-01-02 to 2017-09-01); the sealed bars have not been looked at" in text
     # Four years: a standard error of 1/2; and the best of 100 standard normals is about 2.51 (simulated below).
-    assert "standard error of about 0.50; this is trial 100 of the workspace" in text
+    assert "standard error of about 0.50; trials in the workspace so far: 100" in text
     luck = float(re.search(r"would show about ([\d.]+)\.", text).group(1))
     simulated = np.random.default_rng(1).standard_normal((20_000, 100)).max(axis=1).mean() / 2
     assert luck == pytest.approx(simulated, abs=0.03)

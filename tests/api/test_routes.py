@@ -58,6 +58,19 @@ def test_routes_are_those_of_the_design(client):
     }
 
 
+def test_every_error_is_described_as_the_problem_document_that_it_is(client):
+    paths = client.get(f"{API}/openapi.json").json()["paths"]
+    problems = {
+        (code, *response["content"])
+        for path in paths.values()
+        for operation in path.values()
+        for code, response in operation["responses"].items()
+        if code >= "400" and "TriggerRefused" not in str(response)
+    }
+    assert {media_type for _, media_type in problems} == {"application/problem+json"}
+    assert {code for code, _ in problems} == {"404", "409", "422", "503"}
+
+
 def test_one_of_many_simultaneous_triggers_starts_and_the_others_name_it(client):
     answers = client.together(*[("POST", f"{API}/agent/trigger", {"json": {"seed": 7}})] * 8)
     [accepted] = [answer for answer in answers if answer.status_code == 202]
@@ -187,18 +200,28 @@ def test_strategy_is_stored_once_and_shown_with_what_is_known_of_it(client, work
     assert detail["path"] == str(workspace / "strategies" / "plain_rsi")
     assert detail["specification"]["schema"] == 1
     assert detail["training"] is detail["backtest"] is detail["assessment"] is None
+    assert [path.name for path in (workspace / "strategies").iterdir()] == ["plain_rsi"]
+    assert list((workspace / ".ktrdr" / "attempts").iterdir()) == []
     [summary] = client.get(f"{API}/strategies").json()["strategies"]
     assert (summary["name"], summary["symbols"], summary["sharpe_ratio"]) == ("plain_rsi", ["EURUSD"], None)
 
 
-def test_strategy_spoilt_by_hand_is_listed_with_its_faults_among_the_others(client, workspace):
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ('{"accuracy": 0.5', "plain_rsi/training.json"),
+        ('{"accuracy": "good"}', "accuracy: "),
+        ("{}", "accuracy: missing"),
+    ],
+)
+def test_strategy_spoilt_by_hand_is_listed_with_its_faults_among_the_others(client, workspace, content, fault):
     _post_yaml(client, "/strategies", STRATEGY)
     _post_yaml(client, "/strategies", STRATEGY.replace("plain_rsi", "other_rsi"))
-    (workspace / "strategies" / "plain_rsi" / "training.json").write_text('{"accuracy": 0.5')
+    (workspace / "strategies" / "plain_rsi" / "training.json").write_text(content)
     spoilt, whole = sorted(
         client.get(f"{API}/strategies").json()["strategies"], key=lambda summary: summary["name"], reverse=True
     )
-    assert spoilt["faults"][0].startswith("plain_rsi/training.json")
+    assert spoilt["faults"][0].startswith(fault)
     assert whole["faults"] == []
 
 

@@ -38,7 +38,16 @@ def test_empty_workspace_has_nothing_and_says_how_to_begin(ktrdr):
         (["operations", "show", "op_none"], 4, "operation_not_found", "ktrdr operations list"),
         (["operations", "watch", "op_none"], 4, "operation_not_found", "op_none"),
         (["operations", "cancel", "op_none"], 4, "operation_not_found", "op_none"),
+        (["operations", "show", "."], 2, "invalid_input", "dots alone"),
+        (["operations", "show", b"\xff".decode(errors="surrogateescape")], 2, "invalid_input", "not UTF-8"),
         (["operations", "list", "--cursor", "nonsense"], 2, None, "cursor"),
+        (["operations", "list", "--limit", "0"], 2, "usage", "--limit"),
+        (["operations", "lst"], 2, "usage", "Did you mean 'list'?"),
+        (["agent", "trigger", "--seed", "-1"], 2, "usage", "--seed"),
+        (["agent", "trigger", "--brief", "x" * 9000], 2, "invalid_input", "brief"),
+        (["agent", "trigger", "--workspace"], 2, "invalid_input", "--workspace"),
+        (["worker", "--queues", "cycles,nonsense"], 2, "usage", "was 'nonsense'"),
+        (["serve", "--host", "0.0.0.0"], 2, "invalid_input", "KTRDR_API_TOKEN"),
         (["agent", "cancel"], 4, "no_active_cycle", "no cycle is active"),
         (["agent", "trigger", "--detach"], 2, "server_needed", "ktrdr serve"),
         (["strategies", "show", "nobody_has_it"], 4, "unknown_strategy", "nobody_has_it"),
@@ -160,3 +169,13 @@ def test_failure_inside_the_app_is_logged_beside_the_workspace_and_shown_without
     assert (ended.code, ended.document["reason"]) == (1, "internal_error")
     [line] = (workspace / ".ktrdr" / "ktrdr.log").read_text().splitlines()
     assert "OSError" in json.loads(line)["trace"]
+
+
+def test_strategy_with_a_count_changed_by_hand_is_still_shown(ktrdr, workspace):
+    folder = workspace / "strategies" / "plain_rsi"
+    folder.mkdir(parents=True)
+    (folder / "strategy.yaml").write_text(STRATEGY)
+    (folder / "backtest.json").write_text('{"metrics": {"n_trades": 1.5}}')
+    shown = ktrdr("strategies", "show", "plain_rsi")
+    assert shown.code == 0, shown.stderr
+    assert "1.5" in shown.stdout

@@ -23,6 +23,7 @@ from ktrdr.errors import (
         (Conflict("x", reason="budget_exhausted"), 6),
         (WorkspaceUnusable("x"), 1),
         (KtrdrError("x", reason="internal_error"), 1),
+        (KtrdrError("x", reason="interrupted"), 130),
     ],
 )
 def test_error_ends_a_command_with_the_code_of_the_design(error, code):

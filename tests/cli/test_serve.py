@@ -80,6 +80,15 @@ def test_interrupted_trigger_leaves_the_cycle_to_the_server_and_says_how_to_come
     _cancel(serving, cycle["operation_id"])
 
 
+def test_command_that_waits_where_no_worker_is_alive_says_so(idle_server):
+    workspace, serving = idle_server
+    command = _start(workspace, "agent", "trigger")
+    assert any("No worker is alive" in line for line in command.stderr)
+    [cycle] = _operations(serving, status="pending")
+    _cancel(serving, cycle["operation_id"])
+    command.communicate(timeout=20)
+
+
 def test_watch_prints_a_document_a_line_until_the_operation_ends(idle_server):
     workspace, serving = idle_server
     detached = _start(workspace, "agent", "trigger", "--detach", "--json")

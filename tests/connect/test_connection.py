@@ -54,12 +54,6 @@ def test_named_server_is_asked_and_none_other_even_if_it_does_not_answer(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_address_that_is_none_is_refused_by_the_name_of_its_variable(tmp_path):
-    settings = load_settings({"KTRDR_WORKSPACE": str(tmp_path), "KTRDR_API_URL": "http://[::1"})
-    with pytest.raises(InvalidInput, match="KTRDR_API_URL"):
-        _run(settings, _status)
-
-
 def test_running_server_of_the_workspace_is_used_without_being_named(tmp_path):
     settings = load_settings({"KTRDR_WORKSPACE": str(tmp_path)})
     registration = register_server(settings.state_folder)
@@ -71,3 +65,10 @@ def test_running_server_of_the_workspace_is_used_without_being_named(tmp_path):
     finally:
         registration.release()
     assert _run(settings, _status) == (True, None, "idle")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://", "ftp://127.0.0.1", "http://[::1"])
+def test_what_is_no_address_of_a_server_is_refused_before_anything_is_sent(tmp_path, url):
+    settings = load_settings({"KTRDR_WORKSPACE": str(tmp_path), "KTRDR_API_URL": url})
+    with pytest.raises(InvalidInput, match="KTRDR_API_URL: need an address"):
+        _run(settings, _status)

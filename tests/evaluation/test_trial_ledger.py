@@ -32,6 +32,7 @@ def test_a_replayed_step_counts_and_closes_a_trial_once(ledger):
         ledger.close_trial("op_a", {"outcome": "gate_failed:training:loss_too_high"})
     ledger.close_trial("op_a", {"outcome": "passed_gates"})
     ledger.open_trial("op_b", {"strategy": "b"})
+    ledger.close_trial("op_never_opened", {"outcome": "training_unavailable"})
     assert (ledger.count(), ledger.unclosed(), ledger.verify()) == (2, ["op_b"], [])
 
 

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from ktrdr.artifacts.files import sync_folder, write_bytes_atomically
 from ktrdr.errors import Conflict, StrategyInvalid, WorkspaceUnusable
@@ -23,9 +23,10 @@ from ktrdr.strategy.validation import parse_strategy
 class StrategiesService:
     """The use-cases behind `/strategies`."""
 
-    def __init__(self, strategies: StrategyStore, ledger: TrialLedger) -> None:
+    def __init__(self, strategies: StrategyStore, ledger: TrialLedger, attempts_folder: Path) -> None:
         self._strategies = strategies
         self._ledger = ledger
+        self._attempts_folder = attempts_folder
 
     def list(self) -> StrategyList:
         """Return all stored strategies, oldest first; one spoilt by hand is listed with its faults."""
@@ -73,7 +74,7 @@ class StrategiesService:
         name = specification.name
         if not self._strategies.exists(name):
             try:
-                _publish(self._strategies.folder(name), text)
+                _publish(self._attempts_folder, self._strategies.folder(name), text)
             except OSError as error:
                 raise WorkspaceUnusable(f"cannot store strategy {name}: {error.strerror}") from error
         if self._strategies.read(name).sha256() != specification.sha256():
@@ -105,24 +106,29 @@ class StrategiesService:
         training = self._strategies.read_json(name, "training.json")
         backtest = self._strategies.read_json(name, "backtest.json")
         assessment = self._strategies.read_json(name, "assessment.json")
-        return StrategySummary.model_validate(
-            {
-                "name": name,
-                "hypothesis": specification.hypothesis,
-                "symbols": specification.market.symbols,
-                "timeframe": specification.market.timeframe,
-                "accuracy": _value(training, "accuracy"),
-                "sharpe_ratio": _value(backtest, "metrics", "sharpe_ratio"),
-                "n_trades": _value(backtest, "metrics", "n_trades"),
-                "judgement": _value(assessment, "judgement"),
-            }
-        )
+        fields = {
+            "name": name,
+            "hypothesis": specification.hypothesis,
+            "symbols": specification.market.symbols,
+            "timeframe": specification.market.timeframe,
+            "accuracy": _value(training, "accuracy"),
+            "sharpe_ratio": _value(backtest, "metrics", "sharpe_ratio"),
+            "n_trades": _value(backtest, "metrics", "n_trades"),
+            "judgement": _value(assessment, "judgement"),
+        }
+        try:
+            return StrategySummary.model_validate(fields)
+        except ValidationError as error:
+            raise StrategyInvalid(
+                [f"{fault['loc'][0]}: {fault['msg']}; a result file was changed" for fault in error.errors()]
+            ) from None
 
 
-def _publish(folder: Path, text: str) -> None:
+def _publish(attempts_folder: Path, folder: Path, text: str) -> None:
     """Put a strategy's folder in place whole, unless somebody else has done so meanwhile."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".new-"))
+    attempts_folder.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=attempts_folder, prefix="strategy_"))
     try:
         write_bytes_atomically(draft / STRATEGY_FILE, text.encode())
         draft.chmod(0o755)
