@@ -1,4 +1,4 @@
-"""`python -m ktrdr.jobs.backtest_job`: backtest a trained strategy out of sample, into an attempt folder."""
+"""Backtest a trained strategy out of sample, into an attempt folder."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ktrdr.config import load_settings
 from ktrdr.errors import OperationFailed
 from ktrdr.jobs.files import DAILY_RETURNS_FILE
 from ktrdr.market.store import BarStore
-from ktrdr.operations.job_child import Report, serve_job
+from ktrdr.operations.job_child import Report
 from ktrdr.strategy.store import StrategyStore
 from ktrdr.training.predictions import read_predictions
 from ktrdr.training.report import read_training_report
@@ -50,7 +50,3 @@ def backtest(document: dict[str, JsonValue], report: Report) -> JsonValue:
     write_daily_returns(attempt / DAILY_RETURNS_FILE, outcome)
     metrics: JsonValue = outcome.report.metrics.model_dump(mode="json")
     return metrics
-
-
-if __name__ == "__main__":
-    serve_job(backtest)

@@ -11,7 +11,7 @@ from ktrdr.operations.runtime import Body
 from ktrdr.operations.work import Payload, Work
 
 TRAINING, BACKTESTING = "training", "backtesting"
-_TRAINING_JOB, _BACKTEST_JOB = "ktrdr.jobs.training_job", "ktrdr.jobs.backtest_job"
+_TRAINING_JOB, _BACKTEST_JOB = "ktrdr.jobs.training", "ktrdr.jobs.backtest"
 
 
 class TrainingPayload(BaseModel):

@@ -1,4 +1,4 @@
-"""`python -m ktrdr.jobs.training_job`: train one strategy and write its files into an attempt folder."""
+"""Train one strategy and write its files into an attempt folder."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, JsonValue
 
 from ktrdr.config import load_settings
 from ktrdr.market.store import BarStore
-from ktrdr.operations.job_child import Report, serve_job
+from ktrdr.operations.job_child import Report
 from ktrdr.strategy.store import StrategyStore
 from ktrdr.training.artifacts import write_training
 from ktrdr.training.train import train_strategy
@@ -34,7 +34,3 @@ def train(document: dict[str, JsonValue], report: Report) -> JsonValue:
         "final_loss": outcome.report.final_loss,
         "snapshot": outcome.report.snapshot,
     }
-
-
-if __name__ == "__main__":
-    serve_job(train)

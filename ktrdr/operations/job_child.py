@@ -4,6 +4,7 @@ Imports nothing heavy: it runs before anything else in every job process.
 """
 
 import ctypes
+import importlib
 import json
 import os
 import signal
@@ -24,14 +25,20 @@ Report = Callable[[float, str], None]
 Job = Callable[[dict[str, JsonValue], Report], JsonValue]
 
 
-def serve_job(job: Job) -> None:
-    """Run `job` on the request that stands on stdin and speak JSON lines on stdout. Ends the process."""
+def serve_job(target: str) -> None:
+    """Run a job on the request that stands on stdin and speak JSON lines on stdout. Ends the process.
+
+    Args:
+        target: `module:function` of the job. It is imported here, after this process is bound to its worker: what a
+            job needs takes seconds to import, and a worker may die meanwhile.
+    """
     die_with_parent()
     # Only this file may speak on stdout; what a library prints goes to the log instead of into the protocol.
     voice = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     request = json.loads(_read_line(0))
-    threading.Thread(target=_exit_at_end_of_stdin, daemon=True).start()
+    exit_at_end_of_stdin()
+    module, _, function = target.partition(":")
     last_report = 0.0
 
     def speak(message: dict[str, JsonValue]) -> None:
@@ -44,6 +51,7 @@ def serve_job(job: Job) -> None:
             speak({"kind": "progress", "percentage": round(percentage, 1), "current_step": current_step})
 
     try:
+        job: Job = getattr(importlib.import_module(module), function)
         speak({"kind": "result", "result": job(request, report)})
     except KtrdrError as error:
         speak({"kind": "error", "reason": error.reason, "message": error.message})

@@ -18,7 +18,7 @@ def cycle_of(workspace):
 
 def start_and_wait_for_training(workspace, *arguments):
     process = workspace.start("agent", "trigger", "--bypass-gates", *arguments)
-    pids = workspace.wait_for(lambda: workspace.job_pids("training_job"))
+    pids = workspace.wait_for(lambda: workspace.job_pids("training"))
     return process, pids
 
 
@@ -70,7 +70,7 @@ def test_a_killed_server_takes_everything_along_and_its_successor_repeats_no_fin
     workspace = slow_workspace
     server = workspace.serve(free_port)
     cycle_id = workspace.json("agent", "trigger", "--detach", "--bypass-gates", "--brief", "SPX trend")["operation_id"]
-    (pid,) = workspace.wait_for(lambda: workspace.job_pids("training_job"))
+    (pid,) = workspace.wait_for(lambda: workspace.job_pids("training"))
     designed = workspace.json("operations", "list", "--type", "agent_design")["operations"][0]
     os.kill(server.pid, signal.SIGKILL)
     workspace.wait_for(lambda: is_gone(pid), timeout_s=2)
@@ -89,7 +89,7 @@ def test_cancelling_ends_the_cycle_its_children_and_its_process(slow_workspace, 
     workspace = slow_workspace
     workspace.serve(free_port)
     cycle_id = workspace.json("agent", "trigger", "--detach", "--strategy", "slow_spx_trend")["operation_id"]
-    (pid,) = workspace.wait_for(lambda: workspace.job_pids("training_job"))
+    (pid,) = workspace.wait_for(lambda: workspace.job_pids("training"))
     cancelled = workspace.json("agent", "cancel", cycle_id)
     asked = time.monotonic()
     workspace.wait_for(lambda: is_gone(pid), timeout_s=1)

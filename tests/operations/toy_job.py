@@ -30,4 +30,5 @@ def run(request, report):
     return {"answer": 42}
 
 
-serve_job(run)
+if __name__ == "__main__":
+    serve_job("toy_job:run")
