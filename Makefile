@@ -9,7 +9,7 @@ DEMO ?= demo
 demo: .venv/.runtime
 	@mkdir -p $(DEMO)
 	$(BIN)/ktrdr --workspace $(DEMO) data samples
-	$(BIN)/ktrdr --workspace $(DEMO) agent trigger --until-completed 5
+	$(BIN)/ktrdr --workspace $(DEMO) agent trigger --model offline --until-completed 5
 
 ## test: install and run every test
 test: .venv/.dev

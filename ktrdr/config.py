@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,6 +25,40 @@ class GateSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BudgetSettings:
+    """Dollars that LLM calls may cost: in one UTC day, and in one cycle."""
+
+    daily_usd: float
+    cycle_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """Where a language model is reached. The key is kept out of every representation."""
+
+    api_key: str | None = field(repr=False)
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """Who answers for the agents, and within which bounds. Times are seconds.
+
+    `is_openai_free`: the endpoint of `openai` is the user's own machine, and its models cost nothing.
+    """
+
+    anthropic: ProviderSettings
+    openai: ProviderSettings
+    is_openai_free: bool
+    call_timeout_s: float
+    tool_timeout_s: float
+    phase_timeout_s: float
+    retry_backoff_s: float
+    max_turns: int
+    max_output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a process is told from outside."""
 
@@ -32,6 +66,8 @@ class Settings:
     database_url: str
     api_url: str | None
     gates: GateSettings
+    budget: BudgetSettings
+    agent: AgentSettings
     max_concurrent_cycles: int
     training_start_timeout_s: float
 
@@ -84,8 +120,32 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             max_drawdown=_number(variables, "KTRDR_GATE_MAX_DRAWDOWN", 0.40),
             min_sharpe_ratio=_number(variables, "KTRDR_GATE_MIN_SHARPE_RATIO", -0.5),
         ),
+        budget=BudgetSettings(
+            daily_usd=_number(variables, "KTRDR_AGENT_DAILY_BUDGET_USD", 5, minimum=0),
+            cycle_usd=_number(variables, "KTRDR_AGENT_CYCLE_BUDGET_USD", 0.50, minimum=0),
+        ),
+        agent=_agent_settings(variables),
         max_concurrent_cycles=int(_number(variables, "KTRDR_AGENT_MAX_CONCURRENT_CYCLES", 1, minimum=1)),
         training_start_timeout_s=_number(variables, "KTRDR_TRAINING_START_TIMEOUT_S", 60, minimum=0),
+    )
+
+
+def _agent_settings(variables: Mapping[str, str]) -> AgentSettings:
+    return AgentSettings(
+        anthropic=ProviderSettings(
+            variables.get("ANTHROPIC_API_KEY") or None,
+            variables.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com",
+        ),
+        openai=ProviderSettings(
+            variables.get("OPENAI_API_KEY") or None, variables.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+        ),
+        is_openai_free=variables.get("KTRDR_AGENT_OPENAI_IS_FREE") == "1",
+        call_timeout_s=_number(variables, "KTRDR_AGENT_CALL_TIMEOUT_S", 120, minimum=0.1),
+        tool_timeout_s=_number(variables, "KTRDR_AGENT_TOOL_TIMEOUT_S", 30, minimum=0.1),
+        phase_timeout_s=_number(variables, "KTRDR_AGENT_PHASE_TIMEOUT_S", 900, minimum=0.1),
+        retry_backoff_s=_number(variables, "KTRDR_AGENT_RETRY_BACKOFF_S", 1, minimum=0),
+        max_turns=int(_number(variables, "KTRDR_AGENT_MAX_TURNS", 12, minimum=1)),
+        max_output_tokens=int(_number(variables, "KTRDR_AGENT_MAX_OUTPUT_TOKENS", 4000, minimum=256)),
     )
 
 

@@ -3,10 +3,12 @@
 KtrdrError
 ├── InvalidInput            somebody's file, option or request is wrong: 422, exit 2
 │   ├── StrategyInvalid     a strategy file with one or more faults
-│   └── ImportRefused       a data file that cannot be read with certainty
+│   ├── ImportRefused       a data file that cannot be read with certainty
+│   └── PricingUnknown      an LLM whose price nobody knows: it is never called
 ├── NotFound                no such operation, strategy, market or route: 404, exit 4
 ├── Conflict                valid, but not in this state: 409
 ├── OperationFailed         a phase or job cannot go on; its `reason` ends up on the operation
+├── BudgetExceeded          a paid call that may cost more than is left: it is not made
 ├── WorkspaceUnusable       the folder or its database cannot be read or written: exit 1
 └── ServerUnreachable       an API was named and does not answer: exit 3
 
@@ -63,6 +65,20 @@ class ImportRefused(InvalidInput):
     reason = "import_refused"
 
 
+class PricingUnknown(InvalidInput):
+    """An LLM that the price list does not hold. What cannot be priced cannot be kept within a budget."""
+
+    reason = "pricing_unknown"
+
+    def __init__(self, model: str, provider: str) -> None:
+        super().__init__(
+            f"there is no known price for the model {model!r} of {provider!r}, so no budget can hold for it; "
+            "choose another model, or update genai-prices"
+        )
+        self.model = model
+        self.provider = provider
+
+
 class NotFound(KtrdrError):
     """Something was named that does not exist."""
 
@@ -83,6 +99,25 @@ class OperationFailed(KtrdrError):
     """An operation cannot go on; `reason` and the message are stored on it."""
 
     reason = "operation_failed"
+
+
+class BudgetExceeded(KtrdrError):
+    """A call was not made. `scope` says whose limit it would have broken: the "cycle"'s or the "day"'s.
+
+    All amounts are dollars; `spent_usd` counts what is spent and what calls under way may still cost.
+    """
+
+    reason = "budget_exceeded"
+
+    def __init__(self, scope: str, *, needed_usd: float, spent_usd: float, limit_usd: float) -> None:
+        super().__init__(
+            f"a call may cost up to ${needed_usd:.4f}, and ${spent_usd:.4f} of the {scope}'s ${limit_usd:.2f} are "
+            "spent or reserved; `ktrdr agent budget` shows by what"
+        )
+        self.scope = scope
+        self.needed_usd = needed_usd
+        self.spent_usd = spent_usd
+        self.limit_usd = limit_usd
 
 
 class WorkspaceUnusable(KtrdrError):

@@ -13,8 +13,10 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ktrdr.agents.budget import BudgetLedger, BudgetLimits
+from ktrdr.agents.choice import InvokerChoice
 from ktrdr.agents.cycle import AGENT_ASSESSMENT, AGENT_DESIGN, AGENT_RESEARCH, research_cycle
-from ktrdr.agents.offline import OfflineInvoker
+from ktrdr.agents.envelopes import envelope_reconciler
 from ktrdr.agents.phases import assessment_phase, design_phase
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings, load_settings
@@ -47,6 +49,7 @@ def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRunti
     migrate_database(database)
     operations = OperationStore(database, utc_now)
     ledger = TrialLedger(database, utc_now)
+    budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     services = LaboratoryServices(
         settings=settings,
         clock=utc_now,
@@ -55,15 +58,16 @@ def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRunti
         bars=BarStore(settings.data_folder),
         ledger=ledger,
     )
-    invoker = OfflineInvoker(utc_now)
+    choice = InvokerChoice(settings.agent, budget, utc_now)
     lease = lease_worker_number(settings.state_folder, queues)
     runtime = WorkerRuntime(database, operations, clock=utc_now, lease=lease, state_folder=settings.state_folder)
-    runtime.register(AGENT_RESEARCH, research_cycle(services))
-    runtime.register(AGENT_DESIGN, design_phase(services, invoker))
-    runtime.register(AGENT_ASSESSMENT, assessment_phase(services, invoker))
+    runtime.register(AGENT_RESEARCH, research_cycle(services, budget))
+    runtime.register(AGENT_DESIGN, design_phase(services, choice))
+    runtime.register(AGENT_ASSESSMENT, assessment_phase(services, choice))
     runtime.register(TRAINING, training_operation(services))
     runtime.register(BACKTESTING, backtest_operation(services))
     runtime.add_chore(trial_reconciler(operations, ledger, settings))
+    runtime.add_chore(envelope_reconciler(operations, budget))
     runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder))
     runtime.launch(queues, max_concurrent_cycles=settings.max_concurrent_cycles)
     return runtime, lease.executor_id

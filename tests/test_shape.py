@@ -22,10 +22,12 @@ HEAVY = {
     "uvicorn",
     "fastapi",
     "httpx",
+    "genai_prices",
 }
 # Our own modules that pull such a package in; only these importers put them off.
 HEAVY_OF_OURS = {
     "cli": "ktrdr.",  # --help must be quick
+    "agents": "ktrdr.agents.llm.",  # pydantic-ai and two SDKs: only a worker that speaks to a language model
     "connect": "ktrdr.connect.hosted_app",  # a command that finds a server does not pay for the app
 }
 # Modules that are started by name and not imported.

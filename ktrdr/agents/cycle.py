@@ -5,6 +5,8 @@ from dataclasses import asdict
 
 from pydantic import BaseModel, JsonValue
 
+from ktrdr.agents.budget import BudgetLedger
+from ktrdr.agents.envelopes import spending_metadata
 from ktrdr.agents.gates import (
     BacktestGateMetrics,
     BacktestLimits,
@@ -14,6 +16,7 @@ from ktrdr.agents.gates import (
     check_backtest_gate,
     check_training_gate,
 )
+from ktrdr.agents.offline import OFFLINE_MODEL
 from ktrdr.agents.phases import AssessmentPayload, DesignPayload, PhaseResult
 from ktrdr.config import GateSettings
 from ktrdr.errors import OperationFailed
@@ -65,10 +68,11 @@ class CyclePayload(BaseModel):
 class _Cycle:
     """One execution of a cycle's body. All it remembers comes from its payload and from finished steps."""
 
-    def __init__(self, work: Work, payload: CyclePayload, services: LaboratoryServices) -> None:
+    def __init__(self, work: Work, payload: CyclePayload, services: LaboratoryServices, budget: BudgetLedger) -> None:
         self._work = work
         self._payload = payload
         self._services = services
+        self._budget = budget
         self._gates: list[dict[str, JsonValue]] = []
         self._metrics: JsonValue = None
         self._tokens_in = 0
@@ -76,7 +80,16 @@ class _Cycle:
         self._cost_usd = 0.0
 
     async def run(self) -> JsonValue:
-        """Take the idea through all phases."""
+        """Take the idea through all phases, and give back what was not spent on it, however it ends."""
+        try:
+            result = await self._run_phases()
+        except OperationFailed:
+            await self._close_envelope()
+            raise
+        await self._close_envelope()
+        return result
+
+    async def _run_phases(self) -> JsonValue:
         strategy = await self._design()
         trial_id = await self._work.new_child_id(TRAINING)
         try:
@@ -101,7 +114,12 @@ class _Cycle:
             return name
         child_id = await self._work.new_child_id(AGENT_DESIGN)
         await self._work.annotate({"design_op_id": child_id})
-        request = DesignPayload(brief=self._payload.brief, seed=self._payload.seed).model_dump()
+        request = DesignPayload(
+            cycle_id=self._work.operation_id,
+            model=self._payload.model,
+            brief=self._payload.brief,
+            seed=self._payload.seed,
+        ).model_dump()
         result = await _named("design", lambda: self._work.run_child(AGENT_DESIGN, child_id, request))
         design = PhaseResult.model_validate(result)
         await self._account(design, {"strategy_name": design.strategy_name, "strategy_path": design.strategy_path})
@@ -138,7 +156,14 @@ class _Cycle:
     async def _assess(self, strategy: str) -> None:
         child_id = await self._work.new_child_id(AGENT_ASSESSMENT)
         await self._work.annotate({"phase": "assessing", "assessment_op_id": child_id})
-        request = AssessmentPayload(strategy=strategy, seed=self._payload.seed, gates=self._gates).model_dump()
+        request = AssessmentPayload(
+            cycle_id=self._work.operation_id,
+            model=self._payload.model,
+            strategy=strategy,
+            seed=self._payload.seed,
+            gates=self._gates,
+            spent_usd=self._cost_usd,
+        ).model_dump()
         result = await _named("assessment", lambda: self._work.run_child(AGENT_ASSESSMENT, child_id, request))
         await self._account(PhaseResult.model_validate(result), {})
 
@@ -175,6 +200,17 @@ class _Cycle:
         }
         await self._work.annotate({**metadata, **totals})
 
+    async def _close_envelope(self) -> None:
+        """Close the cycle's envelope and show what it came to, calls of phases that failed included.
+
+        A cycle that is cancelled does not come here: a chore does it.
+        """
+        if self._payload.model == OFFLINE_MODEL:
+            return
+        operation_id, budget = self._work.operation_id, self._budget
+        await self._work.step("close_envelope", lambda: budget.close_envelope(operation_id))
+        await self._work.annotate(await self._work.step("spending", lambda: spending_metadata(budget, operation_id)))
+
     async def _close_trial(self, trial_id: str, outcome: str) -> None:
         record: Payload = {"outcome": outcome}
         if self._metrics is not None:
@@ -182,11 +218,11 @@ class _Cycle:
         await self._work.step("close_trial", lambda: self._services.ledger.close_trial(trial_id, record))
 
 
-def research_cycle(services: LaboratoryServices) -> Body:
+def research_cycle(services: LaboratoryServices, budget: BudgetLedger) -> Body:
     """Return the body of `agent_research`."""
 
     async def body(work: Work, document: Payload) -> JsonValue:
-        return await _Cycle(work, CyclePayload.model_validate(document), services).run()
+        return await _Cycle(work, CyclePayload.model_validate(document), services, budget).run()
 
     return body
 

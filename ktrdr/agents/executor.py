@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ktrdr.agents.memory import TriedStrategy
+from ktrdr.agents.memory import TriedStrategy, shortened
 from ktrdr.agents.records import ASSESSMENT_FILE, DESIGN_FILE, AssessmentRecord, DesignRecord
 from ktrdr.agents.task import AgentResult, AssessmentContext, Role
 from ktrdr.agents.tools import (
@@ -141,8 +141,12 @@ class ToolExecutor:
             raise InvalidInput(f"{tool_name} was called with wrong arguments:\n" + "\n".join(faults)) from None
         return self._calls[tool_name](parsed)
 
+    def recent(self, limit: int) -> list[TriedStrategy]:
+        """Return up to so many strategies tried before, newest first, whole: for an agent that pays no tokens."""
+        return self._recent(limit)
+
     def _get_recent(self, arguments: RecentArguments) -> object:
-        return [each.model_dump() for each in self._recent(arguments.limit)]
+        return shortened(self._recent(arguments.limit))
 
     def _validate(self, arguments: StrategyArguments) -> object:
         specification = self._checked(arguments)

@@ -1,5 +1,7 @@
 """What was tried and how it ended, read from operations and strategy folders; nothing is kept twice."""
 
+import json
+from collections.abc import Sequence
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -9,6 +11,9 @@ from ktrdr.operations.operation import Operation, OperationPage, OperationStatus
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.store import StrategyStore
 
+# 2,000 tokens of 3.5 bytes: what a language model pays for at every turn from then on.
+HISTORY_BYTES = 7_000
+_HYPOTHESIS_CHARACTERS, _SUGGESTION_CHARACTERS, _SUGGESTIONS = 240, 200, 3
 FAMILIES = ("trend", "reversion", "breakout", "momentum")
 _CYCLES = "agent_research"
 _PAGE = 100
@@ -44,6 +49,25 @@ class TriedStrategy(BaseModel):
     sharpe_ratio: str | None
     n_trades: str | None
     judgement: str | None
+    suggestions: list[str]
+
+
+def shortened(tried: Sequence[TriedStrategy]) -> list[dict[str, JsonValue]]:
+    """Return what of a history fits into `HISTORY_BYTES` of JSON, newest first, without what is not known."""
+    shown: list[dict[str, JsonValue]] = []
+    room = HISTORY_BYTES - 2
+    for each in tried:
+        document = {name: value for name, value in each.model_dump().items() if value not in (None, [])}
+        document["hypothesis"] = _cut(each.hypothesis, _HYPOTHESIS_CHARACTERS)
+        room -= len(json.dumps(document, ensure_ascii=False).encode()) + 2
+        if room < 0:
+            break
+        shown.append(document)
+    return shown
+
+
+def _cut(text: str, characters: int) -> str:
+    return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
 class StrategyMemory:
@@ -86,7 +110,8 @@ class StrategyMemory:
         training = self._json(name, "training.json")
         metrics = self._json(name, "backtest.json").get("metrics")
         metrics = metrics if isinstance(metrics, dict) else {}
-        judgement = self._json(name, "assessment.json").get("judgement")
+        assessment = self._json(name, "assessment.json")
+        judgement, suggestions = assessment.get("judgement"), assessment.get("suggestions")
         accuracy = _number(training.get("accuracy"))
         first_word = name.partition("_")[0]
         return TriedStrategy(
@@ -101,6 +126,11 @@ class StrategyMemory:
             sharpe_ratio=_band(_number(metrics.get("sharpe_ratio")), _SHARPE_EDGES),
             n_trades=_band(_number(metrics.get("n_trades")), _TRADE_EDGES),
             judgement=judgement if isinstance(judgement, str) else None,
+            suggestions=[
+                _cut(each, _SUGGESTION_CHARACTERS)
+                for each in (suggestions if isinstance(suggestions, list) else [])[:_SUGGESTIONS]
+                if isinstance(each, str)
+            ],
         )
 
     def _json(self, name: str, filename: str) -> dict[str, JsonValue]:

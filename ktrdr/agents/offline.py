@@ -1,14 +1,17 @@
 """The agent that needs no key and no network, behind the same interface and tools as a language model."""
 
+from pydantic import JsonValue, TypeAdapter
+
 from ktrdr.agents.executor import ToolExecutor
 from ktrdr.agents.offline_assessor import assess
 from ktrdr.agents.offline_designer import design
-from ktrdr.agents.task import AgentResult, AgentTask
+from ktrdr.agents.task import AgentResult, AgentRun, AgentTask
 from ktrdr.clock import Clock
 
 OFFLINE_MODEL = "offline"
 # Raised whenever the rules below produce another strategy or assessment from the same seed and history.
 OFFLINE_VERSION = "offline-1"
+_RESULT = TypeAdapter(AgentResult)
 
 
 class OfflineInvoker:
@@ -27,8 +30,16 @@ class OfflineInvoker:
         """Version of its rules."""
         return OFFLINE_VERSION
 
-    async def run(self, *, task: AgentTask, tools: ToolExecutor) -> AgentResult:
+    async def run(self, *, task: AgentTask, tools: ToolExecutor, run: AgentRun) -> AgentResult:
         """Design or assess through the tools alone; what was saved before a crash is not made again."""
+
+        async def work() -> JsonValue:
+            result: JsonValue = _RESULT.dump_python(self._work(task, tools), mode="json")
+            return result
+
+        return _RESULT.validate_python(await run.steps.once("offline_agent", work))
+
+    def _work(self, task: AgentTask, tools: ToolExecutor) -> AgentResult:
         started_at = self._clock()
         if task.role == "designer":
             turns = 0 if tools.saved_strategy is not None else design(task, tools)

@@ -17,7 +17,6 @@ from ktrdr.agents.memory import FAMILIES, TriedStrategy
 from ktrdr.agents.task import AgentTask
 from ktrdr.agents.tools import (
     ERROR_PREFIX,
-    GET_RECENT_STRATEGIES,
     LIST_MARKETS,
     MAXIMUM_RECENT,
     SAVE_STRATEGY_CONFIG,
@@ -37,13 +36,12 @@ _EXPOSURE = {"fx": 1.0, "index": 0.8, "equity": 0.5, "crypto": 0.3}
 _ONE_SIDED_CLASSES = ("equity", "index")
 
 _MARKETS: TypeAdapter[list[MarketListing]] = TypeAdapter(list[MarketListing])
-_TRIED: TypeAdapter[list[TriedStrategy]] = TypeAdapter(list[TriedStrategy])
 
 
 def design(task: AgentTask, tools: ToolExecutor) -> int:
     """Draw ideas until one is saved, at most `MAXIMUM_DRAWS`; return how many tool calls that took."""
     markets = _MARKETS.validate_json(tools.execute(LIST_MARKETS, {}))
-    tried = _TRIED.validate_json(tools.execute(GET_RECENT_STRATEGIES, {"limit": MAXIMUM_RECENT}))
+    tried = tools.recent(MAXIMUM_RECENT)
     turns = 2
     if not markets:
         return turns

@@ -1,13 +1,15 @@
 """The two phases of a cycle that an agent does: design and assessment, each an operation of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from pydantic import BaseModel, JsonValue
 
+from ktrdr.agents.choice import InvokerChoice
 from ktrdr.agents.executor import ToolExecutor
 from ktrdr.agents.invoker import AgentInvoker
 from ktrdr.agents.memory import StrategyMemory
-from ktrdr.agents.task import AgentResult, AgentTask, AssessmentContext, Role
+from ktrdr.agents.task import AgentResult, AgentRun, AgentTask, AssessmentContext, Role
 from ktrdr.backtest.report import read_backtest_report
 from ktrdr.errors import OperationFailed
 from ktrdr.jobs.services import LaboratoryServices
@@ -19,6 +21,8 @@ from ktrdr.training.report import read_training_report
 class DesignPayload(BaseModel):
     """What an `agent_design` operation is asked."""
 
+    cycle_id: str
+    model: str
     brief: str | None
     seed: int
 
@@ -26,9 +30,12 @@ class DesignPayload(BaseModel):
 class AssessmentPayload(BaseModel):
     """What an `agent_assessment` operation is asked."""
 
+    cycle_id: str
+    model: str
     strategy: str
     seed: int
     gates: list[dict[str, JsonValue]]
+    spent_usd: float
 
 
 class PhaseResult(BaseModel):
@@ -41,58 +48,67 @@ class PhaseResult(BaseModel):
     cost_usd: float
 
 
-def design_phase(services: LaboratoryServices, invoker: AgentInvoker) -> Body:
+class _PhaseSteps:
+    """An agent's steps as those of its operation, stopped as soon as the operation is no longer this worker's."""
+
+    def __init__(self, work: Work, label: str) -> None:
+        self._work = work
+        self._label = label
+
+    async def once(self, name: str, coroutine: Callable[[], Coroutine[Any, Any, JsonValue]]) -> JsonValue:
+        return await self._work.owned_step(name, coroutine)
+
+    async def report(self, percentage: float, current_step: str) -> None:
+        await self._work.report(percentage, f"{self._label}, {current_step}")
+
+
+def design_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
     """Return the body of `agent_design`: ends with a stored strategy, or fails with the agent's reason."""
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = DesignPayload.model_validate(document)
-
-        async def design() -> JsonValue:
-            await work.report(0.0, f"designing ({invoker.model})")
-            if not services.bars.list_series():
-                raise OperationFailed(
-                    "this workspace has no bars to design for: `ktrdr data samples` installs some, "
-                    "`ktrdr data import FILE` takes yours",
-                    reason="no_strategy",
-                )
-            tools = _tools(services, invoker, work.operation_id, "designer", None)
-            result = await invoker.run(
-                task=AgentTask(role="designer", brief=payload.brief, seed=payload.seed), tools=tools
+        invoker = choice.invoker(payload.model)
+        if not await work.step("has_markets", lambda: bool(services.bars.list_series())):
+            raise OperationFailed(
+                "this workspace has no bars to design for: `ktrdr data samples` installs some, "
+                "`ktrdr data import FILE` takes yours",
+                reason="no_strategy",
             )
-            if not result.ok or tools.saved_strategy is None:
-                raise OperationFailed(
-                    f"the designer ({invoker.model}) ended after {result.turns} turns without a valid new strategy. "
-                    "Try another brief or seed, or import other markets",
-                    reason="no_strategy" if result.ok else result.reason,
-                )
-            tools.record_result(result)
-            return _phase_result(services, tools.saved_strategy, result)
-
-        return await work.interruptible_step("design", design)
+        tools = _tools(services, invoker, work.operation_id, "designer", None)
+        task = AgentTask(role="designer", brief=payload.brief, seed=payload.seed)
+        run = AgentRun(work.operation_id, payload.cycle_id, _PhaseSteps(work, f"designing ({invoker.model})"))
+        result = await invoker.run(task=task, tools=tools, run=run)
+        if not result.ok or tools.saved_strategy is None:
+            raise OperationFailed(
+                f"the designer ({invoker.model}) ended after {result.turns} turns without a valid new strategy: "
+                f"{result.message or 'try another brief or seed, or import other markets'}",
+                reason="no_strategy" if result.ok else result.reason,
+            )
+        await work.step("record", lambda: tools.record_result(result))
+        return _phase_result(services, tools.saved_strategy, result)
 
     return body
 
 
-def assessment_phase(services: LaboratoryServices, invoker: AgentInvoker) -> Body:
+def assessment_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
     """Return the body of `agent_assessment`: ends with assessment.json beside the strategy."""
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = AssessmentPayload.model_validate(document)
-
-        async def assess() -> JsonValue:
-            await work.report(0.0, f"assessing ({invoker.model})")
-            subject = _subject(services, payload.strategy, payload.gates)
-            tools = _tools(services, invoker, work.operation_id, "assessor", subject)
-            task = AgentTask(role="assessor", brief=None, seed=payload.seed, context=subject)
-            result = await invoker.run(task=task, tools=tools)
-            if not result.ok:
-                raise OperationFailed(
-                    f"the assessor ({invoker.model}) ended after {result.turns} turns without an assessment",
-                    reason=result.reason,
-                )
-            return _phase_result(services, payload.strategy, result)
-
-        return await work.interruptible_step("assess", assess)
+        invoker = choice.invoker(payload.model)
+        subject = _subject(services, payload.strategy, payload.gates)
+        tools = _tools(services, invoker, work.operation_id, "assessor", subject)
+        task = AgentTask(role="assessor", brief=None, seed=payload.seed, context=subject)
+        steps = _PhaseSteps(work, f"assessing ({invoker.model})")
+        run = AgentRun(work.operation_id, payload.cycle_id, steps, spent_usd=payload.spent_usd)
+        result = await invoker.run(task=task, tools=tools, run=run)
+        if not result.ok:
+            raise OperationFailed(
+                f"the assessor ({invoker.model}) ended after {result.turns} turns without an assessment: "
+                f"{result.message or result.reason}",
+                reason=result.reason,
+            )
+        return _phase_result(services, payload.strategy, result)
 
     return body
 

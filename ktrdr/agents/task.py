@@ -1,8 +1,8 @@
 """What an agent is asked, and what asking it came to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import JsonValue
 
@@ -11,6 +11,30 @@ from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.training.report import TrainingReport
 
 Role = Literal["designer", "assessor"]
+
+
+class Steps(Protocol):
+    """What makes a run durable: after a crash it starts again, and finished steps answer from memory."""
+
+    async def once(self, name: str, coroutine: Callable[[], Coroutine[Any, Any, JsonValue]]) -> JsonValue:
+        """Run a coroutine once and remember its JSON result."""
+        ...
+
+    async def report(self, percentage: float, current_step: str) -> None:
+        """Say how far the run is; only from inside a step."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AgentLimits:
+    """How long an agent may take, in seconds and turns, and how much it may say in one answer."""
+
+    call_s: float
+    tool_s: float
+    phase_s: float
+    backoff_s: float
+    max_turns: int
+    max_output_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +67,24 @@ class AgentTask:
 
 
 @dataclass(frozen=True, slots=True)
+class AgentRun:
+    """In whose name a task is worked on: the phase's operation, and the cycle that pays.
+
+    `spent_usd` is what the cycle has cost before this run; None where nobody counts.
+    """
+
+    operation_id: str
+    cycle_id: str
+    steps: Steps
+    spent_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AgentResult:
-    """How a run ended and what it used. `reason` is a slug of the agent layer's failures, "saved" where `ok`."""
+    """How a run ended and what it used. `reason` is a slug of the agent layer's failures, "saved" where `ok`.
+
+    `message` says in words what went wrong.
+    """
 
     ok: bool
     reason: str
@@ -57,3 +97,4 @@ class AgentResult:
     seconds: float
     model: str
     prompt_version: str
+    message: str = ""

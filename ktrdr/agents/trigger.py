@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+from ktrdr.agents.budget import BudgetLedger
+from ktrdr.agents.choice import ChosenModel, ModelChooser
 from ktrdr.agents.cycle import AGENT_RESEARCH, CyclePayload
-from ktrdr.agents.offline import OFFLINE_MODEL
+from ktrdr.agents.envelopes import TRIGGER_LOCK, close_abandoned_envelopes
 from ktrdr.config import Settings
-from ktrdr.errors import Conflict, InvalidInput
+from ktrdr.errors import Conflict
 from ktrdr.jobs.launch import refuse_busy_strategy
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.runtime import CYCLES_QUEUE
@@ -31,28 +33,34 @@ class CycleRequest:
 class CycleTrigger:
     """The one way in which cycles begin."""
 
-    def __init__(self, operations: OperationStore, settings: Settings, strategies: StrategyStore) -> None:
+    def __init__(
+        self,
+        operations: OperationStore,
+        settings: Settings,
+        strategies: StrategyStore,
+        budget: BudgetLedger,
+        choose_model: ModelChooser,
+    ) -> None:
         self._operations = operations
         self._strategies = strategies
         self._settings = settings
+        self._budget = budget
+        self._choose_model = choose_model
 
     def trigger(self, request: CycleRequest) -> Operation:
         """Enqueue a cycle and return it.
 
         Raises:
-            Conflict: As many cycles as allowed are active (`active_cycle_exists`), or the strategy is in use.
+            Conflict: As many cycles as allowed are active (`active_cycle_exists`), the strategy is in use, or the
+                model is paid and a whole cycle does not fit into what is left of the day (`budget_exhausted`).
             NotFound: `strategy` names none.
-            InvalidInput: `model` is not available here (`model_unavailable`).
+            InvalidInput: `model` is not available here (`model_unavailable`) or has no known price.
         """
-        if request.model not in (None, OFFLINE_MODEL):
-            raise InvalidInput(
-                f"model: this version designs with {OFFLINE_MODEL!r} only, was {request.model!r}",
-                reason="model_unavailable",
-            )
+        model = self._choose_model(request.model)
         if request.strategy is not None:
             self._strategies.read(request.strategy)
         # Counting and enqueueing must be one: without the lock, twenty triggers at once all count none.
-        with self._operations.exclusive_lock("trigger"):
+        with self._operations.exclusive_lock(TRIGGER_LOCK):
             active = self._operations.active(AGENT_RESEARCH)
             if len(active) >= self._settings.max_concurrent_cycles:
                 raise Conflict(
@@ -63,19 +71,28 @@ class CycleTrigger:
                 )
             if request.strategy is not None:
                 refuse_busy_strategy(self._operations, request.strategy)
-            return self._enqueue(request)
+            return self._enqueue(request, model)
 
-    def _enqueue(self, request: CycleRequest) -> Operation:
+    def _enqueue(self, request: CycleRequest, model: ChosenModel) -> Operation:
+        operation_id = self._operations.new_id(AGENT_RESEARCH)
+        if model.is_paid:
+            # First the money, then the cycle: what dies in between leaves an envelope that is closed as abandoned.
+            close_abandoned_envelopes(self._operations, self._budget)
+            self._budget.open_envelope(operation_id)
         seed = request.seed
         if seed is None:
             seed = FIRST_SEED + self._operations.count(AGENT_RESEARCH)
         payload = CyclePayload(
             brief=request.brief,
-            model=OFFLINE_MODEL,
+            model=model.name,
             strategy=request.strategy,
             seed=seed,
             bypass_gates=request.bypass_gates,
         )
         return self._operations.enqueue(
-            AGENT_RESEARCH, queue=CYCLES_QUEUE, payload=payload.model_dump(), metadata=payload.initial_metadata()
+            AGENT_RESEARCH,
+            queue=CYCLES_QUEUE,
+            payload=payload.model_dump(),
+            metadata=payload.initial_metadata(),
+            operation_id=operation_id,
         )

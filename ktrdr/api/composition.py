@@ -5,6 +5,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from ktrdr.agents.budget import BudgetLedger, BudgetLimits
+from ktrdr.agents.choice import model_chooser
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.agent_service import AgentService
 from ktrdr.api.services.markets_service import MarketsService
@@ -50,7 +52,9 @@ def compose(settings: Settings) -> Composition:
     strategy_store = StrategyStore(settings.strategies_folder)
     bar_store = BarStore(settings.data_folder)
     operations = OperationsService(operation_store)
-    trigger = CycleTrigger(operation_store, settings, strategy_store)
+    budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
+    chooser = model_chooser(settings.agent)
+    trigger = CycleTrigger(operation_store, settings, strategy_store, budget, chooser)
     return Composition(
         settings=settings,
         database=database,
@@ -58,7 +62,7 @@ def compose(settings: Settings) -> Composition:
         strategy_store=strategy_store,
         bar_store=bar_store,
         operations=operations,
-        agent=AgentService(operation_store, operations, trigger),
+        agent=AgentService(operation_store, operations, trigger, budget),
         strategies=StrategiesService(strategy_store, TrialLedger(database, utc_now), settings.attempts_folder),
         markets=MarketsService(bar_store, utc_now),
     )

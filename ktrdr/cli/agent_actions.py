@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ktrdr.cli.budget_report import budget_lines, standing_line
 from ktrdr.cli.cycle_report import cycle_lines, outcome_line
 from ktrdr.cli.exit_codes import ExitCode, exit_code_of_error, exit_code_of_operation
 from ktrdr.cli.follow import Followed, start_and_follow
@@ -67,6 +68,20 @@ def show_status(as_json: bool) -> None:
             print_document(status)
         else:
             print_lines(_status_lines(status))
+        return ExitCode.OK
+
+    run_action(action)
+
+
+def show_budget(days: int, as_json: bool) -> None:
+    """Show what LLM calls cost and what is left of today."""
+
+    async def action(connection: Connection) -> int:
+        budget = await connection.client.agent_budget(days)
+        if as_json:
+            print_document(budget)
+        else:
+            print_lines(budget_lines(budget, days))
         return ExitCode.OK
 
     run_action(action)
@@ -152,7 +167,7 @@ def _status_lines(status: AgentStatus) -> list[str]:
         ]
     if status.last_cycle is not None:
         lines.append(f"last: {outcome_line(status.last_cycle)}")
-    return lines
+    return [*lines, standing_line(status.budget)]
 
 
 def _only_active(status: AgentStatus) -> str:

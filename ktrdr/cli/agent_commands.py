@@ -34,7 +34,8 @@ def trigger(
     """Start a research cycle and wait for its end.
 
     Without a server, the cycle runs in this command: Ctrl-C cancels it. With one, Ctrl-C leaves it running there.
-    Exit code 5: a gate refused the strategy, as it should with most. --until-completed exits as its last cycle does.
+    Exit code 5: a gate refused the strategy, as it should with most; 6: the budget of the day or of the cycle is spent.
+    --until-completed exits as its last cycle does.
     """
     from ktrdr.cli.agent_actions import TriggerOptions, trigger_cycles
     from ktrdr.schemas.agent import TriggerRequest
@@ -51,6 +52,17 @@ def status(as_json: Json = False) -> None:
     from ktrdr.cli.agent_actions import show_status
 
     show_status(as_json)
+
+
+@app.command("budget")
+def budget(
+    days: Annotated[int, typer.Option(min=1, max=366, metavar="N", help="How many days back, today included.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """Say what LLM calls cost, by day, model and operation, and what is left of today (UTC)."""
+    from ktrdr.cli.agent_actions import show_budget
+
+    show_budget(days, as_json)
 
 
 @app.command("cancel")

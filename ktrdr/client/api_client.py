@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from ktrdr.client.api_error import raise_for_error, raise_refusal
 from ktrdr.errors import InvalidInput, ServerUnreachable
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.schemas.agent import AgentStatus, TriggerAccepted, TriggerRequest
+from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriggerAccepted, TriggerRequest
 from ktrdr.schemas.document import Document, RequestBody
 from ktrdr.schemas.health import Health, Readiness
 from ktrdr.schemas.markets import ImportDocument, MarketList
@@ -58,6 +58,10 @@ class ApiClient:
     async def agent_status(self) -> AgentStatus:
         """Ask what the agent does now."""
         return _read(AgentStatus, await self._send("GET", f"{PREFIX}/agent/status"))
+
+    async def agent_budget(self, days: int) -> BudgetDocument:
+        """Ask what LLM calls cost in the last `days` days, and what is left of today."""
+        return _read(BudgetDocument, await self._send("GET", f"{PREFIX}/agent/budget", parameters={"days": days}))
 
     async def list_operations(
         self,

@@ -56,7 +56,10 @@ def raise_refusal(response: httpx.Response) -> NoReturn:
             f"{refusal.operation_id}` or end it with `ktrdr agent cancel {refusal.operation_id}`"
         ),
         "strategy_busy": f"the strategy is in use by {refusal.operation_id}; wait for it or cancel it",
-        "budget_exhausted": "today's budget is spent; it starts anew at midnight UTC",
+        "budget_exhausted": (
+            "what is left of today's budget does not hold a whole cycle; `ktrdr agent budget` shows it. A new day "
+            "starts at midnight UTC; KTRDR_AGENT_DAILY_BUDGET_USD and KTRDR_AGENT_CYCLE_BUDGET_USD set the limits"
+        ),
     }
     message = words.get(refusal.reason, f"the server refused to start a cycle: {refusal.reason}")
     error = Conflict(message, reason=refusal.reason, operation_id=refusal.operation_id)

@@ -1,4 +1,4 @@
-"""The tables that are ours: ledgers, append-only. Operations live in DBOS's own tables."""
+"""The tables that are ours: ledgers, whose rows are never removed. Operations live in DBOS's own tables."""
 
 import sqlalchemy as sa
 
@@ -18,6 +18,38 @@ trial_events = sa.Table(
     sa.Column("previous_hash", sa.Text, nullable=False),
     sa.Column("hash", sa.Text, nullable=False),
     sa.UniqueConstraint("trial_id", "event", name="ktrdr_trial_events_once"),
+)
+
+# Money is whole nano-dollars: sums are exact, and a token may cost as little as ten of them.
+# One row per paid cycle. It is written when the cycle is triggered and changed once, when it is closed.
+budget_envelopes = sa.Table(
+    "ktrdr_budget_envelopes",
+    metadata,
+    sa.Column("cycle_id", sa.Text, primary_key=True),
+    sa.Column("opened_on", sa.Date, nullable=False),
+    sa.Column("opened_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("closed_at_ms", sa.BigInteger),
+    sa.Column("limit_nano_usd", sa.BigInteger, nullable=False),
+)
+
+# One row per HTTP attempt. It is written before the call and changed once, when the outcome is known. What was
+# settled is null until then, and stays null where the outcome is never known: the reservation is the charge.
+budget_attempts = sa.Table(
+    "ktrdr_budget_attempts",
+    metadata,
+    sa.Column("attempt_id", sa.Text, primary_key=True),
+    sa.Column("cycle_id", sa.Text, nullable=False, index=True),
+    sa.Column("operation_id", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("day", sa.Date, nullable=False, index=True),
+    sa.Column("reserved_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("reserved_nano_usd", sa.BigInteger, nullable=False),
+    sa.Column("settled_at_ms", sa.BigInteger),
+    sa.Column("settled_nano_usd", sa.BigInteger),
+    sa.Column("input_tokens", sa.BigInteger),
+    sa.Column("output_tokens", sa.BigInteger),
+    sa.Column("cache_read_tokens", sa.BigInteger),
+    sa.Column("cache_write_tokens", sa.BigInteger),
 )
 
 

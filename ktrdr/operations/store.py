@@ -89,10 +89,11 @@ class OperationStore:
         queue: str,
         payload: dict[str, JsonValue],
         metadata: dict[str, JsonValue],
+        operation_id: str | None = None,
     ) -> Operation:
-        """Put a new operation in a queue and return it."""
+        """Put a new operation in a queue and return it. `operation_id`: one that `new_id` drew for it before."""
         now = self._clock()
-        operation_id = new_operation_id(operation_type, now)
+        operation_id = operation_id or new_operation_id(operation_type, now)
         self._client.enqueue(
             {
                 "workflow_name": operation_type,
@@ -104,6 +105,10 @@ class OperationStore:
             payload,
         )
         return self.get(operation_id)
+
+    def new_id(self, operation_type: str) -> str:
+        """Return an id for an operation that is yet to be enqueued, for what must be written down before it is."""
+        return new_operation_id(operation_type, self._clock())
 
     def get(self, operation_id: str) -> Operation:
         """Return one operation.

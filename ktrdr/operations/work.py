@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.clock import Clock
 from ktrdr.errors import KtrdrError, OperationFailed
-from ktrdr.operations.job_process import JobHooks, run_job
+from ktrdr.operations.job_process import OWNERSHIP_POLL_S, JobHooks, run_job
 from ktrdr.operations.leases import live_workers
 from ktrdr.operations.operation import OperationStatus, new_operation_id
 from ktrdr.operations.serializer import error_reason
@@ -25,6 +25,7 @@ from ktrdr.operations.store import (
 )
 
 CHILD_POLL_S = 0.2
+ENGINE_PATIENCE_S = 5.0
 
 Payload = dict[str, JsonValue]
 T = TypeVar("T")
@@ -66,6 +67,31 @@ class Work:
         """Run a coroutine once and remember its JSON result; it is cancelled with the operation."""
         return await DBOS.run_step_async({"name": name, "preemptible": True}, coroutine)
 
+    async def owned_step(self, name: str, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """As `interruptible_step`, but the coroutine is cancelled within a second of its operation's end.
+
+        The engine looks for a cancellation once a second only, and never whether another worker took the work over.
+        """
+
+        async def run() -> T:
+            task = asyncio.ensure_future(coroutine())
+            try:
+                while not (await asyncio.wait({task}, timeout=OWNERSHIP_POLL_S))[0]:
+                    if not await self._is_ours():
+                        break
+                if task.done():
+                    return task.result()
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            await asyncio.sleep(ENGINE_PATIENCE_S)  # cancelled: the engine stops this step within a second
+            raise OperationFailed("another worker has taken this operation over", reason="taken_over")
+
+        return await self.interruptible_step(name, run)
+
+    async def _is_ours(self) -> bool:
+        return await asyncio.to_thread(self._store.is_owned_by, self.operation_id, self._services.executor_id)
+
     async def annotate(self, metadata: Payload) -> None:
         """Set keys of this operation's metadata, once."""
         await self.step("annotate", lambda: self._store.write_metadata(self.operation_id, metadata))
@@ -86,13 +112,10 @@ class Work:
         succeeds.
         """
 
-        async def may_go_on() -> bool:
-            return await asyncio.to_thread(self._store.is_owned_by, self.operation_id, self._services.executor_id)
-
         async def run() -> JsonValue:
             await asyncio.to_thread(fresh_attempt, attempt)
             try:
-                return await run_job(module, {**request, "attempt": str(attempt)}, JobHooks(self.report, may_go_on))
+                return await run_job(module, {**request, "attempt": str(attempt)}, JobHooks(self.report, self._is_ours))
             except BaseException:
                 discard_attempt(attempt)
                 raise

@@ -1,5 +1,6 @@
 """The research agent on the wire: starting cycles, and what is going on."""
 
+from datetime import date
 from typing import Literal
 
 from pydantic import Field
@@ -9,6 +10,7 @@ from ktrdr.schemas.operations import OperationDocument
 
 MAX_BRIEF_CHARACTERS = 8_000
 MAX_SEED = 2**32 - 1
+DEFAULT_BUDGET_DAYS, MAX_BUDGET_DAYS = 7, 366
 
 
 class TriggerRequest(RequestBody):
@@ -36,6 +38,44 @@ class TriggerRefused(Document):
     operation_id: str | None = Field(default=None, description="what stands in the way, where something does")
 
 
+class BudgetStanding(Document):
+    """Where today's budget stands, in dollars; a day is one of UTC. Spent, reserved and remaining make the limit."""
+
+    day: date
+    daily_limit_usd: float
+    cycle_limit_usd: float
+    spent_usd: float = Field(description="charged for good")
+    reserved_usd: float = Field(description="what the cycles that are active may still cost")
+    remaining_usd: float = Field(description="what is left for new cycles")
+
+
+class TokenCounts(Document):
+    """Tokens; `input_tokens` includes the cached ones."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+
+
+class SpendingDocument(Document):
+    """What the calls of one day, model or operation came to; reservations not settled yet are included."""
+
+    key: str = Field(description="the day, the model or the operation")
+    charged_usd: float
+    calls: int
+    usage: TokenCounts
+
+
+class BudgetDocument(BudgetStanding):
+    """The budget, and what was spent on what in the days that were asked for."""
+
+    open_cycles: list[str] = Field(description="the cycles for which money is reserved")
+    days: list[SpendingDocument] = Field(description="newest first; days without calls are left out")
+    models: list[SpendingDocument] = Field(description="dearest first")
+    operations: list[SpendingDocument] = Field(description="the phases that made calls, newest first, at most 100")
+
+
 class AgentStatus(Document):
     """What the agent does now, and the cycle that ended last."""
 
@@ -43,4 +83,4 @@ class AgentStatus(Document):
     operation: OperationDocument | None = Field(description="the cycle that has been running longest")
     active: list[OperationDocument]
     last_cycle: OperationDocument | None
-    budget: None = Field(default=None, description="null: this version calls no LLM, so there is nothing to spend")
+    budget: BudgetStanding

@@ -1,12 +1,13 @@
 """A workspace in which agents can be let run."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ktrdr.agents.executor import ToolExecutor
 from ktrdr.agents.memory import StrategyMemory
-from ktrdr.agents.task import AssessmentContext
+from ktrdr.agents.task import AgentRun, AssessmentContext
 from ktrdr.market.store import BarStore
 from ktrdr.operations.operation import Operation, OperationPage
 from ktrdr.strategy.store import StrategyStore
@@ -25,6 +26,30 @@ class History:
         matching = [each for each in self.operations if type in (None, each.type)]
         following = start + limit
         return OperationPage(matching[start:following], str(following) if following < len(matching) else None)
+
+
+class PlainSteps:
+    """Runs steps as they come and remembers their results, as the engine does; `remembered` answer from memory."""
+
+    def __init__(self, remembered=()):
+        self.results = []
+        self._remembered = list(remembered)
+
+    async def once(self, name, coroutine):
+        if self._remembered:
+            kept, result = self._remembered.pop(0)
+            assert kept == name
+        else:
+            result = json.loads(json.dumps(await coroutine()))
+        self.results.append((name, result))
+        return result
+
+    async def report(self, percentage, current_step):
+        assert 0 <= percentage <= 100
+
+
+def plain_run():
+    return AgentRun("op_agent_design_20260301_120000_aaaaaa", "op_agent_research_20260301_120000_aaaaaa", PlainSteps())
 
 
 class Desk:

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from agent_desk import NOW, Desk
+from agent_desk import NOW, Desk, plain_run
 from agent_documents import backtest_report, gate, strategy_document, subject, training_report
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,12 +28,12 @@ INVOKER = OfflineInvoker(lambda: NOW)
 def run_designer(desk, number=1, *, seed=None, brief=None):
     executor = desk.executor(f"op_agent_design_20260301_120000_{number:06x}")
     task = AgentTask("designer", brief, number if seed is None else seed)
-    return asyncio.run(INVOKER.run(task=task, tools=executor)), executor.saved_strategy
+    return asyncio.run(INVOKER.run(task=task, tools=executor, run=plain_run())), executor.saved_strategy
 
 
 def run_assessor(desk, judged):
     executor = desk.executor(role="assessor", subject=judged)
-    result = asyncio.run(INVOKER.run(task=AgentTask("assessor", None, 1, judged), tools=executor))
+    result = asyncio.run(INVOKER.run(task=AgentTask("assessor", None, 1, judged), tools=executor, run=plain_run()))
     assert (result.ok, result.reason) == (True, "saved")
     return executor.saved_assessment
 
@@ -102,7 +102,7 @@ def test_what_a_brief_names_is_followed_and_what_was_understood_is_said(desk, br
 
 def test_without_a_market_the_designer_says_so_and_writes_nothing(desk, tmp_path):
     executor = desk.executor(bars=BarStore(tmp_path / "no_data"))
-    result = asyncio.run(INVOKER.run(task=AgentTask("designer", None, 1), tools=executor))
+    result = asyncio.run(INVOKER.run(task=AgentTask("designer", None, 1), tools=executor, run=plain_run()))
     assert (result.ok, result.reason) == (False, "no_strategy")
     assert desk.files() == []
 

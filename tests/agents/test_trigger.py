@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ktrdr.agents.budget import BudgetLedger, BudgetLimits
+from ktrdr.agents.choice import model_chooser
 from ktrdr.agents.trigger import FIRST_SEED, CycleRequest, CycleTrigger
 from ktrdr.clock import utc_now
 from ktrdr.config import load_settings
@@ -26,16 +28,24 @@ def settings(tmp_path):
 
 
 @pytest.fixture
-def store(settings):
+def database(settings):
     database = open_database(settings.database_url)
     migrate_database(database)
-    yield OperationStore(database, utc_now)
+    yield database
     database.close()
 
 
 @pytest.fixture
-def cycle_trigger(settings, store):
-    return CycleTrigger(store, settings, StrategyStore(settings.strategies_folder))
+def store(database):
+    return OperationStore(database, utc_now)
+
+
+@pytest.fixture
+def cycle_trigger(settings, store, database):
+    budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
+    return CycleTrigger(
+        store, settings, StrategyStore(settings.strategies_folder), budget, model_chooser(settings.agent)
+    )
 
 
 def test_of_twenty_simultaneous_triggers_from_two_processes_one_starts(settings, store):
@@ -57,7 +67,7 @@ def test_of_twenty_simultaneous_triggers_from_two_processes_one_starts(settings,
 def test_every_cycle_without_a_seed_takes_the_next_one(cycle_trigger, store):
     seeds = []
     for _ in range(3):
-        cycle = cycle_trigger.trigger(CycleRequest())
+        cycle = cycle_trigger.trigger(CycleRequest(model="offline"))
         seeds.append(cycle.metadata["seed"])
         store.cancel(cycle.operation_id)
     assert seeds == [FIRST_SEED, FIRST_SEED + 1, FIRST_SEED + 2]

@@ -4,6 +4,8 @@ import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+from ktrdr.agents.budget import BudgetLedger, BudgetLimits
+from ktrdr.agents.choice import model_chooser
 from ktrdr.agents.trigger import CycleRequest, CycleTrigger
 from ktrdr.clock import utc_now
 from ktrdr.config import load_settings
@@ -13,13 +15,16 @@ from ktrdr.operations.store import OperationStore
 from ktrdr.strategy.store import StrategyStore
 
 settings = load_settings()
-store = OperationStore(open_database(settings.database_url), utc_now)
-cycle_trigger = CycleTrigger(store, settings, StrategyStore(settings.strategies_folder))
+database = open_database(settings.database_url)
+budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
+strategies = StrategyStore(settings.strategies_folder)
+chooser = model_chooser(settings.agent)
+cycle_trigger = CycleTrigger(OperationStore(database, utc_now), settings, strategies, budget, chooser)
 
 
 def trigger(_: int) -> list[str]:
     try:
-        return ["started", cycle_trigger.trigger(CycleRequest()).operation_id]
+        return ["started", cycle_trigger.trigger(CycleRequest(model="offline")).operation_id]
     except Conflict as conflict:
         return [conflict.reason, str(conflict.operation_id)]
 

@@ -54,8 +54,13 @@ def test_every_error_of_the_tree_is_a_problem_document_with_its_code_and_reason(
 
 def test_every_class_of_the_error_tree_has_a_code_of_its_own_or_of_its_parent():
     classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    special = {
+        errors.StrategyInvalid: lambda: errors.StrategyInvalid(["fault"]),
+        errors.PricingUnknown: lambda: errors.PricingUnknown("model", "provider"),
+        errors.BudgetExceeded: lambda: errors.BudgetExceeded("day", needed_usd=0.1, spent_usd=5.0, limit_usd=5.0),
+    }
     for kind in classes:
-        error = kind(["fault"]) if kind is errors.StrategyInvalid else kind("words")
+        error = special.get(kind, lambda kind=kind: kind("words"))()
         assert _answer_to(error).json()["reason"] == kind.reason
 
 

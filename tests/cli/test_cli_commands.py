@@ -26,7 +26,8 @@ def test_empty_workspace_has_nothing_and_says_how_to_begin(ktrdr):
     assert ktrdr("strategies", "list", "--json").document == {"strategies": []}
     assert ktrdr("data", "list", "--json").document == {"markets": []}
     status = ktrdr("agent", "status", "--json").document
-    assert status == {"status": "idle", "operation": None, "active": [], "last_cycle": None, "budget": None}
+    assert status.pop("budget")["remaining_usd"] == 5.0
+    assert status == {"status": "idle", "operation": None, "active": [], "last_cycle": None}
     listed = ktrdr("data", "list")
     assert (listed.code, listed.stdout) == (0, "")
     assert "ktrdr data samples" in listed.stderr
@@ -169,6 +170,39 @@ def test_failure_inside_the_app_is_logged_beside_the_workspace_and_shown_without
     assert (ended.code, ended.document["reason"]) == (1, "internal_error")
     [line] = (workspace / ".ktrdr" / "ktrdr.log").read_text().splitlines()
     assert "OSError" in json.loads(line)["trace"]
+
+
+@pytest.fixture
+def with_a_key(monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-planted")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", f"http://127.0.0.1:{port}")  # nobody answers there
+
+
+@pytest.mark.usefixtures("with_a_key")
+def test_cycle_that_the_day_cannot_pay_is_refused_with_the_code_of_the_budget_and_says_what_to_do(ktrdr, monkeypatch):
+    monkeypatch.setenv("KTRDR_AGENT_DAILY_BUDGET_USD", "0.49")
+    ended = ktrdr("agent", "trigger", "--model", "sonnet", "--json")
+    assert (ended.code, ended.document) == (6, {"triggered": False, "reason": "budget_exhausted"})
+    assert "ktrdr agent budget" in ended.stderr
+    budget = ktrdr("agent", "budget", "--json").document
+    assert (budget["daily_limit_usd"], budget["remaining_usd"], budget["days"]) == (0.49, 0.49, [])
+
+
+@pytest.mark.usefixtures("with_a_key")
+def test_cycle_whose_first_call_costs_more_than_it_may_fails_with_the_code_of_the_budget_and_pays_nothing(
+    ktrdr, monkeypatch
+):
+    monkeypatch.setenv("KTRDR_AGENT_CYCLE_BUDGET_USD", "0.001")
+    ktrdr("data", "samples")
+    ended = ktrdr("agent", "trigger", "--model", "sonnet", "--json")
+    assert (ended.code, ended.document["error"]["reason"]) == (6, "design_failed:budget_exceeded")
+    assert ended.document["metadata"]["cost_usd"] == 0.0
+    report = ktrdr("agent", "budget")
+    assert "$0.0000 spent, $0.0000 reserved, $5.0000 of $5.00 left" in report.stdout
+    assert "no LLM was called" in report.stdout
 
 
 def test_strategy_with_a_count_changed_by_hand_is_still_shown(ktrdr, workspace):

@@ -131,6 +131,8 @@ def test_failure_of_the_server_is_neither_the_users_fault_nor_unreachable():
 
 
 def test_field_that_a_newer_server_adds_is_ignored():
-    status = b'{"status": "idle", "operation": null, "active": [], "last_cycle": null, "budget": null, "mood": "good"}'
+    budget = b'{"day": "2026-03-01", "daily_limit_usd": 5, "cycle_limit_usd": 0.5, "spent_usd": 0, "reserved_usd": 0, '
+    status = b'{"status": "idle", "operation": null, "active": [], "last_cycle": null, "mood": "good", "budget": '
+    status += budget + b'"remaining_usd": 5}}'
     with _other_program(200, status) as url:
         assert _ask_at(url, lambda client: client.agent_status()).status == "idle"

@@ -20,7 +20,9 @@ class Workspace:
 
     def __init__(self, folder):
         self.folder = folder
-        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("KTRDR_")}
+        self.environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("KTRDR_", "ANTHROPIC_", "OPENAI_"))
+        }
         self.environment["KTRDR_WORKSPACE"] = str(folder)
         self.processes = []
 

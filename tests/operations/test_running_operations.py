@@ -31,7 +31,8 @@ class Laboratory:
         self.log = folder / "runs.log"
 
     def start_worker(self, queues="cycles,compute"):
-        environment = {**os.environ, "PYTHONPATH": str(HERE)}
+        path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+        environment = {**os.environ, "PYTHONPATH": path}
         command = [sys.executable, str(HERE / "toy_worker.py"), str(self.folder), queues]
         worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
         self.workers.append(worker)

@@ -1,11 +1,21 @@
 """`/agent`: start research cycles, see what goes on."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from ktrdr.api.composition import Composed
 from ktrdr.errors import Conflict
-from ktrdr.schemas.agent import AgentStatus, TriggerAccepted, TriggerRefused, TriggerRequest
+from ktrdr.schemas.agent import (
+    DEFAULT_BUDGET_DAYS,
+    MAX_BUDGET_DAYS,
+    AgentStatus,
+    BudgetDocument,
+    TriggerAccepted,
+    TriggerRefused,
+    TriggerRequest,
+)
 from ktrdr.schemas.problem import Problem
 
 router = APIRouter(prefix="/agent", tags=["agent"])
@@ -30,3 +40,11 @@ def trigger(composition: Composed, request: TriggerRequest | None = None) -> Tri
 def status(composition: Composed) -> AgentStatus:
     """Say whether a cycle is active, and which ended last."""
     return composition.agent.status()
+
+
+@router.get("/budget")
+def budget(
+    composition: Composed, days: Annotated[int, Query(ge=1, le=MAX_BUDGET_DAYS)] = DEFAULT_BUDGET_DAYS
+) -> BudgetDocument:
+    """Say what LLM calls cost, and what is left of today (UTC)."""
+    return composition.agent.budget(days)

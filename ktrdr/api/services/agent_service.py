@@ -1,11 +1,12 @@
 """Starting research cycles, and what the agent is doing."""
 
+from ktrdr.agents.budget import BudgetLedger
 from ktrdr.agents.cycle import AGENT_RESEARCH
 from ktrdr.agents.trigger import CycleRequest, CycleTrigger
 from ktrdr.api.services.operations_service import OperationsService
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.store import OperationStore
-from ktrdr.schemas.agent import AgentStatus, TriggerAccepted, TriggerRequest
+from ktrdr.schemas.agent import AgentStatus, BudgetDocument, BudgetStanding, TriggerAccepted, TriggerRequest
 
 _PAGE = 50
 
@@ -13,16 +14,23 @@ _PAGE = 50
 class AgentService:
     """The use-cases behind `/agent`."""
 
-    def __init__(self, operations: OperationStore, documents: OperationsService, trigger: CycleTrigger) -> None:
+    def __init__(
+        self,
+        operations: OperationStore,
+        documents: OperationsService,
+        trigger: CycleTrigger,
+        budget: BudgetLedger,
+    ) -> None:
         self._operations = operations
         self._documents = documents
         self._trigger = trigger
+        self._budget = budget
 
     def trigger(self, request: TriggerRequest) -> TriggerAccepted:
         """Start a cycle.
 
         Raises:
-            Conflict: One is active already.
+            Conflict: One is active already, or the budget of the day does not hold another.
             NotFound: The strategy does not exist.
             InvalidInput: The model cannot be used.
         """
@@ -30,7 +38,7 @@ class AgentService:
         return TriggerAccepted(operation_id=operation.operation_id)
 
     def status(self) -> AgentStatus:
-        """Return the active cycles, oldest first, and the newest that has ended."""
+        """Return the active cycles, oldest first, the newest that has ended, and what may be spent."""
         last = self._last_ended_cycle()
         active = [self._documents.document(cycle) for cycle in self._operations.active(AGENT_RESEARCH)]
         return AgentStatus(
@@ -38,7 +46,12 @@ class AgentService:
             operation=active[0] if active else None,
             active=active,
             last_cycle=None if last is None else self._documents.document(last),
+            budget=BudgetStanding.model_validate(self._budget.report(days=1)),
         )
+
+    def budget(self, days: int) -> BudgetDocument:
+        """Return what was spent in the last `days` days, today included, and what is left of today."""
+        return BudgetDocument.model_validate(self._budget.report(days))
 
     def _last_ended_cycle(self) -> Operation | None:
         cursor: str | None = None

@@ -1,0 +1,45 @@
+"""Close the envelopes that no cycle will close itself: of those cancelled, lost, or never begun."""
+
+from collections.abc import Callable
+
+from pydantic import JsonValue
+
+from ktrdr.agents.budget import BudgetLedger
+from ktrdr.errors import NotFound
+from ktrdr.operations.store import OperationStore
+
+# Held from the opening of an envelope until its cycle is enqueued.
+TRIGGER_LOCK = "trigger"
+
+
+def spending_metadata(budget: BudgetLedger, cycle_id: str) -> dict[str, JsonValue]:
+    """Return what a cycle's calls came to, as its operation shows it."""
+    usage, cost_usd = budget.cycle_totals(cycle_id)
+    return {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "cost_usd": cost_usd}
+
+
+def close_abandoned_envelopes(operations: OperationStore, budget: BudgetLedger) -> None:
+    """Close the envelopes of cycles that have ended, or that do not exist. Hold the trigger's lock meanwhile.
+
+    With the lock held, an envelope without a cycle is that of a trigger which died between the two.
+    """
+    for cycle_id in budget.open_cycles():
+        try:
+            has_ended = operations.get(cycle_id).status.is_terminal
+        except NotFound:
+            budget.close_envelope(cycle_id)
+            continue
+        if has_ended:
+            budget.close_envelope(cycle_id)
+            operations.write_metadata(cycle_id, spending_metadata(budget, cycle_id))
+
+
+def envelope_reconciler(operations: OperationStore, budget: BudgetLedger) -> Callable[[], None]:
+    """Return a chore that gives back what ended cycles have not spent."""
+
+    def close_abandoned() -> None:
+        if budget.open_cycles():
+            with operations.exclusive_lock(TRIGGER_LOCK):
+                close_abandoned_envelopes(operations, budget)
+
+    return close_abandoned
