@@ -3,6 +3,7 @@
 Libraries that speak to providers are imported when the first agent needs one: a worker without work starts fast.
 """
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
 from pydantic import JsonValue, TypeAdapter
@@ -39,7 +40,7 @@ class AgentInvoker(Protocol):
         ...
 
 
-class _LanguageModelInvoker:
+class _LanguageModelInvoker(ABC):
     """What the two invokers share: prompt, conversation, result."""
 
     def __init__(self, model: str, provider: ProviderSettings, services: InvokerServices) -> None:
@@ -70,8 +71,8 @@ class _LanguageModelInvoker:
             await language_model.client.aclose()
         return self._result(end, (self._services.clock() - started_at).total_seconds())
 
-    def _connect(self, run: AgentRun) -> "LanguageModel":
-        raise NotImplementedError
+    @abstractmethod
+    def _connect(self, run: AgentRun) -> "LanguageModel": ...
 
     async def _prompt(self, task: AgentTask, tools: ToolExecutor, run: AgentRun) -> Prompt:
         if task.role == "assessor":
