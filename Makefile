@@ -11,9 +11,9 @@ demo: .venv/.runtime
 	$(BIN)/ktrdr --workspace $(DEMO) data samples
 	$(BIN)/ktrdr --workspace $(DEMO) agent trigger --model offline --until-completed 5
 
-## test: install and run every test
+## test: install and run every test, one file after the other in each of two processes
 test: .venv/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 ## check: style, types, floors and shape
 check: .venv/.dev
