@@ -16,7 +16,7 @@ class CostsDocument(Document):
 
 
 class ResearchSeries(Document):
-    """One stored series, and nothing of when its sealed bars begin: what may be shown to whoever designs."""
+    """One stored series as whoever designs may see it: what is known of the bars of research alone."""
 
     symbol: str
     timeframe: str
