@@ -88,9 +88,10 @@ async def trigger_cycle(call: Call, arguments: CycleArguments) -> CycleStarted:
     await call.laboratory.ensure_worker()
     if connection.is_embedded:
         note = (
-            "A worker of this MCP server runs it, as long as the MCP client keeps the server running. If that ends "
-            "first, the cycle waits where it is: the next ktrdr MCP server, worker or command that works in this "
-            "workspace goes on with it. Where `ktrdr serve` runs, cycles do not depend on an MCP client."
+            "A worker of this MCP server runs it (unless another one lives in the workspace), as long as the MCP "
+            "client keeps the server running. If that ends first, the cycle waits where it is: the next ktrdr MCP "
+            "server, worker or command that works in this workspace goes on with it. Where `ktrdr serve` runs, cycles "
+            "do not depend on an MCP client."
         )
         return CycleStarted(operation_id=accepted.operation_id, runs_in="this_process", note=note)
     note = f"The server at {connection.server_url} runs it; it goes on whatever becomes of this MCP client."
