@@ -15,6 +15,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 
 from ktrdr.config import Settings
 from ktrdr.connect.loopback import LoopbackServer, url_of
+from ktrdr.errors import InvalidInput
 from ktrdr.mcp.laboratory import open_laboratory
 from ktrdr.mcp.server import create_server
 
@@ -26,8 +27,16 @@ async def serve_stdio(settings: Settings) -> None:
     """Serve the client at stdin and stdout until it closes stdin, or until a signal says to end.
 
     Raises:
+        InvalidInput: There is no stdin.
         KtrdrError: As `open_laboratory`.
     """
+    if sys.stdin is None:
+        raise InvalidInput("stdin is closed, and over stdio a client speaks there; start it from an MCP client")
+    if sys.stdin.isatty():
+        sys.stderr.write(
+            "ktrdr mcp waits for an MCP client on stdin, and this is a terminal: put the command into the client's "
+            "configuration, or use --transport http. Ctrl-D ends it.\n"
+        )
     lines = InputLines(sys.stdin.fileno())
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

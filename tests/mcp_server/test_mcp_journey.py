@@ -7,8 +7,9 @@ import subprocess
 import time
 
 import httpx
-from conftest import SECRET, STRATEGY, Session
+import jsonschema_rs
 from mcp import Client
+from mcp_processes import SECRET, STRATEGY, Session
 
 TOOLS = {
     "list_indicators",
@@ -37,8 +38,13 @@ async def _check_what_is_offered(session):
     assert "seal" not in json.dumps([tool.model_dump(mode="json") for tool in tools.values()])
     for tool in tools.values():
         assert tool.output_schema["type"] == "object"
+        jsonschema_rs.validator_for(tool.output_schema)
         for name, argument in tool.input_schema["properties"].items():
             assert argument.get("description"), f"{tool.name}.{name}"
+    saving = jsonschema_rs.validator_for(tools["save_strategy_config"].input_schema)
+    assert saving.is_valid({"strategy": STRATEGY})
+    assert saving.is_valid({"strategy": json.dumps(STRATEGY)})
+    assert not saving.is_valid({"strategy": STRATEGY | {"labels": {"type": "zigzag"}}})
     assert "sealed" not in json.dumps(await session.call("list_markets"))
 
 
@@ -80,9 +86,9 @@ def test_a_design_is_saved_and_its_cycle_goes_on_when_the_client_comes_back_and_
             assert [each["name"] for each in tried["strategies"]] == [STRATEGY["name"]]
 
     operation_id = run(design_and_leave())
-    assert laboratory.is_left()
+    assert laboratory.is_deserted()
     run(come_back(operation_id))
-    assert laboratory.is_left()
+    assert laboratory.is_deserted()
     assert "Traceback" not in laboratory.stderr()
 
 
@@ -127,7 +133,7 @@ def test_over_http_a_cycle_under_way_is_cancelled_and_one_that_fails_says_why_wi
         code = process.wait(15)
         process.stdout.close()
     assert code == 0
-    assert laboratory.is_left()
+    assert laboratory.is_deserted()
     assert SECRET not in laboratory.stderr()
     assert "Traceback" not in laboratory.stderr()
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import STRATEGY
+from mcp_processes import STRATEGY
 
 from ktrdr.config import load_settings
 from ktrdr.connect.server_file import find_server
