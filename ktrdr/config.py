@@ -10,6 +10,7 @@ from ktrdr.errors import InvalidInput
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
+DEFAULT_MCP_PORT = 8001
 
 
 @dataclass(frozen=True, slots=True)

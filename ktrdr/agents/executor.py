@@ -5,13 +5,13 @@ ends the run.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from ktrdr.agents.designs import DesignIntake, DesignOrigin
 from ktrdr.agents.memory import TriedStrategy, shortened
 from ktrdr.agents.records import ASSESSMENT_FILE, DESIGN_FILE, AssessmentRecord, DesignRecord
 from ktrdr.agents.task import AgentResult, AssessmentContext, Role
@@ -31,15 +31,11 @@ from ktrdr.agents.tools import (
     StrategyArguments,
     describe_indicators,
 )
-from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
-from ktrdr.artifacts.files import sync_folder, write_bytes_atomically, write_json_atomically
+from ktrdr.artifacts.files import write_json_atomically
 from ktrdr.clock import Clock
 from ktrdr.errors import Conflict, InvalidInput, KtrdrError, StrategyInvalid, WorkspaceUnusable
-from ktrdr.indicators.catalogue import CATALOGUE
 from ktrdr.market.store import BarStore
-from ktrdr.strategy.specification import StrategySpecification
-from ktrdr.strategy.store import STRATEGY_FILE, StrategyStore
-from ktrdr.strategy.validation import parse_strategy, to_yaml, validate_strategy
+from ktrdr.strategy.store import StrategyStore
 
 
 class ToolExecutor:
@@ -80,7 +76,7 @@ class ToolExecutor:
         self._bars = bars
         self._strategies = strategies
         self._recent = recent
-        self._attempts_folder = attempts_folder
+        self._intake = DesignIntake(bars, strategies, attempts_folder)
         self._clock = clock
         self._subject = subject
         self.saved_strategy: str | None = self._find_saved_strategy() if role == "designer" else None
@@ -149,70 +145,23 @@ class ToolExecutor:
         return shortened(self._recent(arguments.limit))
 
     def _validate(self, arguments: StrategyArguments) -> object:
-        specification = self._checked(arguments)
+        specification = self._intake.check(arguments.strategy)
         return {"valid": True, "name": specification.name, "sha256": specification.sha256()}
-
-    def _checked(self, arguments: StrategyArguments) -> StrategySpecification:
-        """Return the strategy if it is valid and its market can serve it."""
-        raw = arguments.strategy
-        specification = parse_strategy(raw) if isinstance(raw, str) else validate_strategy(raw)
-        info = self._bars.series(specification.symbol, specification.timeframe)
-        if not info.has_volume:
-            faults = [
-                f"indicators.{identifier}: {each.type} needs volume, which {info.symbol} {info.timeframe} has not"
-                for identifier, each in specification.indicators.items()
-                if "volume" in CATALOGUE[each.type].inputs
-            ]
-            if faults:
-                raise StrategyInvalid(faults)
-        return specification
 
     def _save_strategy(self, arguments: SaveStrategyArguments) -> object:
         if self.saved_strategy is not None:  # one run, one strategy; also what a replay after a crash meets
             return {"saved": self.saved_strategy, "already_saved": True}
-        specification = self._checked(arguments)
-        for parent in arguments.parent_strategies:
-            self._strategies.text(parent)
-        copied = self._strategies.find_near_copy(specification)
-        if copied is not None:
-            raise Conflict(
-                f"this is a near-copy of {copied!r}: the same but for names and numbers within 5 %. "
-                "Test another idea, another market or clearly other parameters",
-                reason="near_copy",
-            )
-        self._publish(specification, arguments)
-        self.saved_strategy = specification.name
-        return {"saved": specification.name, "already_saved": False}
-
-    def _publish(self, specification: StrategySpecification, arguments: SaveStrategyArguments) -> None:
-        """Build the strategy's folder apart and rename it into place: it appears whole, or not at all."""
-        record = DesignRecord(
+        origin = DesignOrigin(
             model=self._model,
             prompt_version=self._prompt_version,
+            operation_id=self._operation_id,
             parent_strategies=arguments.parent_strategies,
             notes=arguments.notes,
-            strategy_sha256=specification.sha256(),
-            operation_id=self._operation_id,
             created_at=self._clock(),
         )
-        attempt = self._attempts_folder / f"{self._operation_id}_strategy"
-        fresh_attempt(attempt)
-        write_bytes_atomically(attempt / STRATEGY_FILE, to_yaml(specification).encode())
-        write_json_atomically(attempt / DESIGN_FILE, record.model_dump(mode="json"))
-        folder = self._strategies.folder(specification.name)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        taken = Conflict(f"the name {specification.name!r} is taken; choose another", reason="name_taken")
-        if folder.exists():
-            discard_attempt(attempt)
-            raise taken
-        try:
-            os.rename(attempt, folder)  # refuses a folder that another run has filled meanwhile
-        except OSError:
-            discard_attempt(attempt)
-            if folder.exists():
-                raise taken from None
-            raise
-        sync_folder(folder.parent)
+        name = self._intake.store(arguments.strategy, origin).name
+        self.saved_strategy = name
+        return {"saved": name, "already_saved": False}
 
     def _save_assessment(self, arguments: AssessmentArguments) -> object:
         if self._subject is None:

@@ -7,6 +7,8 @@ from fastapi import Depends, Request
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
 from ktrdr.agents.choice import model_chooser
+from ktrdr.agents.designs import DesignIntake
+from ktrdr.agents.memory import StrategyMemory
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.agent_service import AgentService
 from ktrdr.api.services.markets_service import MarketsService
@@ -55,6 +57,7 @@ def compose(settings: Settings) -> Composition:
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
     trigger = CycleTrigger(operation_store, settings, strategy_store, budget, chooser)
+    memory = StrategyMemory(operation_store, strategy_store)
     return Composition(
         settings=settings,
         database=database,
@@ -62,8 +65,14 @@ def compose(settings: Settings) -> Composition:
         strategy_store=strategy_store,
         bar_store=bar_store,
         operations=operations,
-        agent=AgentService(operation_store, operations, trigger, budget),
-        strategies=StrategiesService(strategy_store, TrialLedger(database, utc_now), settings.attempts_folder),
+        agent=AgentService(operation_store, operations, trigger, budget, memory),
+        strategies=StrategiesService(
+            strategy_store,
+            TrialLedger(database, utc_now),
+            DesignIntake(bar_store, strategy_store, settings.attempts_folder),
+            attempts_folder=settings.attempts_folder,
+            clock=utc_now,
+        ),
         markets=MarketsService(bar_store, utc_now),
     )
 

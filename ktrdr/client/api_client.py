@@ -11,13 +11,15 @@ from pydantic import ValidationError
 from ktrdr.client.api_error import raise_for_error, raise_refusal
 from ktrdr.errors import InvalidInput, ServerUnreachable
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriggerAccepted, TriggerRequest
+from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriedStrategies, TriggerAccepted, TriggerRequest
 from ktrdr.schemas.document import Document, RequestBody
 from ktrdr.schemas.health import Health, Readiness
+from ktrdr.schemas.indicators import IndicatorList
 from ktrdr.schemas.markets import ImportDocument, MarketList
 from ktrdr.schemas.operations import OperationDocument, OperationList
 from ktrdr.schemas.strategies import (
     BacktestRequest,
+    DesignRequest,
     StrategyDetail,
     StrategyList,
     TrainingRequest,
@@ -62,6 +64,10 @@ class ApiClient:
     async def agent_budget(self, days: int) -> BudgetDocument:
         """Ask what LLM calls cost in the last `days` days, and what is left of today."""
         return _read(BudgetDocument, await self._send("GET", f"{PREFIX}/agent/budget", parameters={"days": days}))
+
+    async def agent_memory(self, limit: int) -> TriedStrategies:
+        """Return what was tried last and how it ended, newest first."""
+        return _read(TriedStrategies, await self._send("GET", f"{PREFIX}/agent/memory", parameters={"limit": limit}))
 
     async def list_operations(
         self,
@@ -110,6 +116,10 @@ class ApiClient:
         """Store a strategy file."""
         return _read(StrategyDetail, await self._send("POST", f"{PREFIX}/strategies", yaml=text))
 
+    async def add_design(self, request: DesignRequest) -> StrategyDetail:
+        """Store a strategy that an agent designed, with who made it."""
+        return _read(StrategyDetail, await self._send("POST", f"{PREFIX}/strategies/designs", body=request))
+
     async def train(self, request: TrainingRequest) -> OperationDocument:
         """Start a training."""
         return _read(OperationDocument, await self._send("POST", f"{PREFIX}/training", body=request))
@@ -117,6 +127,10 @@ class ApiClient:
     async def backtest(self, request: BacktestRequest) -> OperationDocument:
         """Start a backtest."""
         return _read(OperationDocument, await self._send("POST", f"{PREFIX}/backtests", body=request))
+
+    async def indicators(self) -> IndicatorList:
+        """Return what a strategy file may use."""
+        return _read(IndicatorList, await self._send("GET", f"{PREFIX}/indicators"))
 
     async def markets(self) -> MarketList:
         """Return all stored series."""

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +14,8 @@ from ktrdr.operations.leases import live_workers
 WORKER_LOG = "worker.log"
 ALL_QUEUES = frozenset({"cycles", "compute"})
 MAX_STARTS = 3
+# A worker that lived so long was well: its end is no reason to mistrust the next one.
+HEALTHY_AFTER_S = 60.0
 _STOP_PATIENCE_S = 5.0
 _LOG_TAIL_BYTES = 4096
 _FAILURE_PREFIX = "the worker cannot start: "
@@ -112,6 +115,7 @@ class WorkerKeeper:
         self._own: WorkerProcess | None = None
         self._own_is_ready = False
         self._starts = 0
+        self._started_at = 0.0
 
     async def ensure_worker(self) -> None:
         """Return once somebody works. Call it again while waiting: another's worker may go away.
@@ -132,6 +136,8 @@ class WorkerKeeper:
             return
         if self._served_queues() >= ALL_QUEUES:
             return
+        if time.monotonic() - self._started_at >= HEALTHY_AFTER_S:
+            self._starts = 0
         if self._starts >= MAX_STARTS:
             assert self._own is not None
             raise KtrdrError(self._own.describe_end(), reason="worker_failed")
@@ -139,6 +145,7 @@ class WorkerKeeper:
         if self._own is not None:
             self._own.stop()
         self._own, self._own_is_ready = start_worker_process(self._settings), False
+        self._started_at = time.monotonic()
 
     def close(self) -> None:
         """Stop the worker that this keeper started, if any."""
