@@ -7,10 +7,12 @@ from fastapi import Depends, Request
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
 from ktrdr.agents.choice import model_chooser
+from ktrdr.agents.schedule_store import ScheduleStore
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.agent_service import AgentService
 from ktrdr.api.services.markets_service import MarketsService
 from ktrdr.api.services.operations_service import OperationsService
+from ktrdr.api.services.schedules_service import SchedulesService
 from ktrdr.api.services.strategies_service import StrategiesService
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings
@@ -32,6 +34,7 @@ class Composition:
     bar_store: BarStore
     operations: OperationsService
     agent: AgentService
+    schedules: SchedulesService
     strategies: StrategiesService
     markets: MarketsService
 
@@ -63,6 +66,7 @@ def compose(settings: Settings) -> Composition:
         bar_store=bar_store,
         operations=operations,
         agent=AgentService(operation_store, operations, trigger, budget),
+        schedules=SchedulesService(ScheduleStore(database), operation_store, trigger, budget, chooser, utc_now),
         strategies=StrategiesService(strategy_store, TrialLedger(database, utc_now), settings.attempts_folder),
         markets=MarketsService(bar_store, utc_now),
     )

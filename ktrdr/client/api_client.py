@@ -16,6 +16,7 @@ from ktrdr.schemas.document import Document, RequestBody
 from ktrdr.schemas.health import Health, Readiness
 from ktrdr.schemas.markets import ImportDocument, MarketList
 from ktrdr.schemas.operations import OperationDocument, OperationList
+from ktrdr.schemas.schedules import NewSchedule, ScheduleDocument, ScheduleList
 from ktrdr.schemas.strategies import (
     BacktestRequest,
     StrategyDetail,
@@ -25,6 +26,7 @@ from ktrdr.schemas.strategies import (
 )
 
 PREFIX = "/api/v1"
+_SCHEDULES = f"{PREFIX}/agent/schedules"
 YAML_HEADERS = {"content-type": "application/yaml"}
 Answer = TypeVar("Answer", bound=Document)
 Parameters = Mapping[str, str | int | None]
@@ -62,6 +64,26 @@ class ApiClient:
     async def agent_budget(self, days: int) -> BudgetDocument:
         """Ask what LLM calls cost in the last `days` days, and what is left of today."""
         return _read(BudgetDocument, await self._send("GET", f"{PREFIX}/agent/budget", parameters={"days": days}))
+
+    async def schedules(self) -> ScheduleList:
+        """Return all schedules, oldest first."""
+        return _read(ScheduleList, await self._send("GET", _SCHEDULES))
+
+    async def add_schedule(self, request: NewSchedule) -> ScheduleDocument:
+        """Make a schedule."""
+        return _read(ScheduleDocument, await self._send("POST", _SCHEDULES, body=request))
+
+    async def pause_schedule(self, schedule: str) -> ScheduleDocument:
+        """Pause the schedule of an id or name."""
+        return _read(ScheduleDocument, await self._send("POST", f"{_SCHEDULES}/{_segment(schedule)}/pause"))
+
+    async def resume_schedule(self, schedule: str) -> ScheduleDocument:
+        """Resume the schedule of an id or name, its failures forgiven."""
+        return _read(ScheduleDocument, await self._send("POST", f"{_SCHEDULES}/{_segment(schedule)}/resume"))
+
+    async def remove_schedule(self, schedule: str) -> ScheduleDocument:
+        """Remove the schedule of an id or name; what it was is returned."""
+        return _read(ScheduleDocument, await self._send("DELETE", f"{_SCHEDULES}/{_segment(schedule)}"))
 
     async def list_operations(
         self,

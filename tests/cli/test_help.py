@@ -12,7 +12,7 @@ loaded = [name for name in {HEAVY!r} if name in sys.modules]
 print(code, loaded, time.process_time(), file=sys.stderr)
 """
 COMMANDS = {
-    "agent": ("trigger", "status", "cancel"),
+    "agent": ("trigger", "status", "cancel", "schedule"),
     "operations": ("list", "show", "cancel", "watch"),
     "strategies": ("list", "show", "validate"),
     "data": ("samples", "import", "list"),
@@ -26,7 +26,10 @@ def _probe(*arguments):
     return int(code), loaded, float(cpu_s), done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["agent", "--help"], ["agent", "trigger", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["agent", "--help"], ["agent", "trigger", "--help"], ["agent", "schedule", "--help"], ["--version"]],
+)
 def test_help_imports_nothing_heavy(arguments):
     code, loaded, _, text = _probe(*arguments)
     assert (code, loaded) == (0, "[]")
