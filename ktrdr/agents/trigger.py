@@ -1,11 +1,15 @@
 """Start a research cycle, unless as many as allowed are under way."""
 
 from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import JsonValue
 
 from ktrdr.agents.budget import BudgetLedger
 from ktrdr.agents.choice import ChosenModel, ModelChooser
 from ktrdr.agents.cycle import AGENT_RESEARCH, CyclePayload
 from ktrdr.agents.envelopes import TRIGGER_LOCK, close_abandoned_envelopes
+from ktrdr.clock import format_time
 from ktrdr.config import Settings
 from ktrdr.errors import Conflict
 from ktrdr.jobs.launch import refuse_busy_strategy
@@ -20,6 +24,14 @@ FIRST_SEED = 17
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduledStart:
+    """Which schedule asks for a cycle, and for which of its due times: that is how the two are told to belong."""
+
+    schedule_id: str
+    due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class CycleRequest:
     """What somebody asks of a cycle; everything may be left to the laboratory."""
 
@@ -28,6 +40,7 @@ class CycleRequest:
     strategy: str | None = None
     seed: int | None = None
     bypass_gates: bool = False
+    schedule: ScheduledStart | None = None
 
 
 class CycleTrigger:
@@ -56,22 +69,30 @@ class CycleTrigger:
             NotFound: `strategy` names none.
             InvalidInput: `model` is not available here (`model_unavailable`) or has no known price.
         """
+        # Counting and enqueueing must be one: without the lock, twenty triggers at once all count none.
+        with self._operations.exclusive_lock(TRIGGER_LOCK):
+            return self.trigger_locked(request)
+
+    def has_free_slot(self) -> bool:
+        """Whether fewer cycles are active than may be; by itself this promises nothing."""
+        return len(self._operations.active(AGENT_RESEARCH)) < self._settings.max_concurrent_cycles
+
+    def trigger_locked(self, request: CycleRequest) -> Operation:
+        """Do what `trigger` does for who holds the trigger's lock already; raises the same."""
         model = self._choose_model(request.model)
         if request.strategy is not None:
             self._strategies.read(request.strategy)
-        # Counting and enqueueing must be one: without the lock, twenty triggers at once all count none.
-        with self._operations.exclusive_lock(TRIGGER_LOCK):
-            active = self._operations.active(AGENT_RESEARCH)
-            if len(active) >= self._settings.max_concurrent_cycles:
-                raise Conflict(
-                    f"{active[0].operation_id} is active and at most {self._settings.max_concurrent_cycles} cycle(s) "
-                    "may be; wait for it (`ktrdr operations watch`) or cancel it (`ktrdr agent cancel`)",
-                    reason="active_cycle_exists",
-                    operation_id=active[0].operation_id,
-                )
-            if request.strategy is not None:
-                refuse_busy_strategy(self._operations, request.strategy)
-            return self._enqueue(request, model)
+        active = self._operations.active(AGENT_RESEARCH)
+        if len(active) >= self._settings.max_concurrent_cycles:
+            raise Conflict(
+                f"{active[0].operation_id} is active and at most {self._settings.max_concurrent_cycles} cycle(s) "
+                "may be; wait for it (`ktrdr operations watch`) or cancel it (`ktrdr agent cancel`)",
+                reason="active_cycle_exists",
+                operation_id=active[0].operation_id,
+            )
+        if request.strategy is not None:
+            refuse_busy_strategy(self._operations, request.strategy)
+        return self._enqueue(request, model)
 
     def _enqueue(self, request: CycleRequest, model: ChosenModel) -> Operation:
         operation_id = self._operations.new_id(AGENT_RESEARCH)
@@ -93,6 +114,12 @@ class CycleTrigger:
             AGENT_RESEARCH,
             queue=CYCLES_QUEUE,
             payload=payload.model_dump(),
-            metadata=payload.initial_metadata(),
+            metadata={**payload.initial_metadata(), **_schedule_metadata(request.schedule)},
             operation_id=operation_id,
         )
+
+
+def _schedule_metadata(start: ScheduledStart | None) -> dict[str, JsonValue]:
+    if start is None:
+        return {"schedule_id": None, "scheduled_for": None}
+    return {"schedule_id": start.schedule_id, "scheduled_for": format_time(start.due_at)}

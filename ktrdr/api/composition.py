@@ -9,10 +9,12 @@ from ktrdr.agents.budget import BudgetLedger, BudgetLimits
 from ktrdr.agents.choice import model_chooser
 from ktrdr.agents.designs import DesignIntake
 from ktrdr.agents.memory import StrategyMemory
+from ktrdr.agents.schedule_store import ScheduleStore
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.agent_service import AgentService
 from ktrdr.api.services.markets_service import MarketsService
 from ktrdr.api.services.operations_service import OperationsService
+from ktrdr.api.services.schedules_service import SchedulesService
 from ktrdr.api.services.strategies_service import StrategiesService
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings
@@ -34,6 +36,7 @@ class Composition:
     bar_store: BarStore
     operations: OperationsService
     agent: AgentService
+    schedules: SchedulesService
     strategies: StrategiesService
     markets: MarketsService
 
@@ -73,6 +76,7 @@ def compose(settings: Settings) -> Composition:
             attempts_folder=settings.attempts_folder,
             clock=utc_now,
         ),
+        schedules=SchedulesService(ScheduleStore(database), operation_store, trigger, budget, chooser, utc_now),
         markets=MarketsService(bar_store, utc_now),
     )
 

@@ -12,9 +12,9 @@ from ktrdr.cli.follow import say_detached, watch
 from ktrdr.cli.output import MISSING, print_document, print_document_line, print_lines, say, shorten, table_lines
 from ktrdr.cli.progress_display import progress_display
 from ktrdr.cli.session import run_action
+from ktrdr.clock import format_time
 from ktrdr.connect.connection import Connection
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.schemas.document import format_time
 from ktrdr.schemas.operations import OperationDocument
 
 

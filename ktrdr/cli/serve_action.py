@@ -162,6 +162,6 @@ class _CrewMember:
             self._process.stop()
 
     def _begin(self) -> None:
-        self._process = start_worker_process(self._settings)
+        self._process = start_worker_process(self._settings, starts_scheduled_cycles=True)
         self._started_at = asyncio.get_running_loop().time()
         self._restart_at = None

@@ -17,6 +17,7 @@ from ktrdr.schemas.health import Health, Readiness
 from ktrdr.schemas.indicators import IndicatorList
 from ktrdr.schemas.markets import ImportDocument, MarketList
 from ktrdr.schemas.operations import OperationDocument, OperationList
+from ktrdr.schemas.schedules import NewSchedule, ScheduleDocument, ScheduleList
 from ktrdr.schemas.strategies import (
     BacktestRequest,
     DesignRequest,
@@ -27,6 +28,7 @@ from ktrdr.schemas.strategies import (
 )
 
 PREFIX = "/api/v1"
+_SCHEDULES = f"{PREFIX}/agent/schedules"
 YAML_HEADERS = {"content-type": "application/yaml"}
 Answer = TypeVar("Answer", bound=Document)
 Parameters = Mapping[str, str | int | None]
@@ -68,6 +70,26 @@ class ApiClient:
     async def agent_memory(self, limit: int) -> TriedStrategies:
         """Return what was tried last and how it ended, newest first."""
         return _read(TriedStrategies, await self._send("GET", f"{PREFIX}/agent/memory", parameters={"limit": limit}))
+
+    async def schedules(self) -> ScheduleList:
+        """Return all schedules, oldest first."""
+        return _read(ScheduleList, await self._send("GET", _SCHEDULES))
+
+    async def add_schedule(self, request: NewSchedule) -> ScheduleDocument:
+        """Make a schedule."""
+        return _read(ScheduleDocument, await self._send("POST", _SCHEDULES, body=request))
+
+    async def pause_schedule(self, schedule: str) -> ScheduleDocument:
+        """Pause the schedule of an id or name."""
+        return _read(ScheduleDocument, await self._send("POST", f"{_SCHEDULES}/{_segment(schedule)}/pause"))
+
+    async def resume_schedule(self, schedule: str) -> ScheduleDocument:
+        """Resume the schedule of an id or name, its failures forgiven."""
+        return _read(ScheduleDocument, await self._send("POST", f"{_SCHEDULES}/{_segment(schedule)}/resume"))
+
+    async def remove_schedule(self, schedule: str) -> ScheduleDocument:
+        """Remove the schedule of an id or name; what it was is returned."""
+        return _read(ScheduleDocument, await self._send("DELETE", f"{_SCHEDULES}/{_segment(schedule)}"))
 
     async def list_operations(
         self,

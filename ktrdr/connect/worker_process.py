@@ -77,7 +77,7 @@ class WorkerProcess:
         return lines[-1] if lines else ""
 
 
-def start_worker_process(settings: Settings) -> WorkerProcess:
+def start_worker_process(settings: Settings, *, starts_scheduled_cycles: bool) -> WorkerProcess:
     """Start a worker of a workspace; its log goes to `.ktrdr/worker.log`.
 
     Raises:
@@ -87,7 +87,7 @@ def start_worker_process(settings: Settings) -> WorkerProcess:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
-            return WorkerProcess(_spawn(settings, file), log, file.tell())
+            return WorkerProcess(_spawn(settings, file, starts_scheduled_cycles), log, file.tell())
     except OSError as error:
         raise WorkspaceUnusable(
             f"cannot write {log}: {error.strerror}. Check who owns the folder, or choose another with --workspace "
@@ -95,8 +95,10 @@ def start_worker_process(settings: Settings) -> WorkerProcess:
         ) from error
 
 
-def _spawn(settings: Settings, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = (sys.executable, "-m", "ktrdr.worker", "--owned")
+def _spawn(settings: Settings, log: IO[bytes], starts_scheduled_cycles: bool) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ktrdr.worker", "--owned"]
+    if not starts_scheduled_cycles:
+        command.append("--no-schedules")
     return subprocess.Popen(
         command,
         env=settings.child_environment(),
@@ -144,8 +146,10 @@ class WorkerKeeper:
         self._starts += 1
         if self._own is not None:
             self._own.stop()
-        self._own, self._own_is_ready = start_worker_process(self._settings), False
         self._started_at = time.monotonic()
+        # A scheduled cycle would take the command's own slot, and be cut off when the command ends.
+        self._own = start_worker_process(self._settings, starts_scheduled_cycles=False)
+        self._own_is_ready = False
 
     def close(self) -> None:
         """Stop the worker that this keeper started, if any."""

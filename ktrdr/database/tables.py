@@ -1,4 +1,4 @@
-"""The tables that are ours: ledgers, whose rows are never removed. Operations live in DBOS's own tables."""
+"""The tables that are ours: ledgers, whose rows are never removed, and schedules. Operations live in DBOS's own."""
 
 import sqlalchemy as sa
 
@@ -50,6 +50,27 @@ budget_attempts = sa.Table(
     sa.Column("output_tokens", sa.BigInteger),
     sa.Column("cache_read_tokens", sa.BigInteger),
     sa.Column("cache_write_tokens", sa.BigInteger),
+)
+
+# One row per schedule: what it asks, and when it is next due. How its cycles fare stands on them alone. Rows are
+# changed under the trigger's lock, and removed with the schedule. `counted_from_ms`: failures before it are forgiven.
+schedules = sa.Table(
+    "ktrdr_schedules",
+    metadata,
+    sa.Column("schedule_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("every_s", sa.BigInteger),
+    sa.Column("cron", sa.Text),
+    sa.Column("timezone", sa.Text),
+    sa.Column("brief", sa.Text),
+    sa.Column("model", sa.Text),
+    sa.Column("seed", sa.BigInteger),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("counted_from_ms", sa.BigInteger, nullable=False),
+    sa.Column("next_due_ms", sa.BigInteger, nullable=False),
+    sa.Column("paused_at_ms", sa.BigInteger),
+    sa.Column("pause_reason", sa.Text),
+    sa.Column("pause_message", sa.Text),
 )
 
 

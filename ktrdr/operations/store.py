@@ -49,7 +49,9 @@ _ACTIVE = [name for name, status in _STATUS.items() if not status.is_terminal]
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
 # The engine's own time is indexed, but has whole seconds on SQLite before Python 3.12: ours decides within a second.
-_CREATED_AT_MS = sa.func.coalesce(SystemSchema.workflow_status.c.attributes["created_at"].as_integer(), 0)
+_CREATED_AT_MS = sa.func.coalesce(
+    sa.cast(SystemSchema.workflow_status.c.attributes["created_at"].as_string(), sa.BigInteger), 0
+)
 _PAGE_KEY = (SystemSchema.workflow_status.c.created_at, _CREATED_AT_MS, SystemSchema.workflow_status.c.workflow_uuid)
 _CANCEL_SWEEPS = 20
 _CANCEL_SWEEP_PAUSE_S = 0.05
@@ -176,6 +178,12 @@ class OperationStore:
         table = SystemSchema.workflow_status
         found = self._select(table.c.name == operation_type, table.c.status.in_(_ACTIVE), limit=None)
         return sorted(found, key=lambda operation: operation.created_at)
+
+    def with_metadata(self, operation_type: str, key: str, value: str, *, limit: int) -> Operations:
+        """Return the operations of a type whose metadata has this text under this key, newest first."""
+        table = SystemSchema.workflow_status
+        attribute = table.c.attributes[METADATA_PREFIX + key].as_string()
+        return self._select(table.c.name == operation_type, attribute == value, limit=limit)
 
     def count(self, operation_type: str) -> int:
         """Return how many operations of a type were ever created here."""

@@ -13,7 +13,7 @@ loaded = [name for name in {HEAVY!r} if name in sys.modules]
 print(code, loaded, time.process_time(), file=sys.stderr)
 """
 COMMANDS = {
-    "agent": ("trigger", "status", "cancel"),
+    "agent": ("trigger", "status", "cancel", "schedule"),
     "operations": ("list", "show", "cancel", "watch"),
     "strategies": ("list", "show", "validate"),
     "data": ("samples", "import", "list"),
@@ -28,7 +28,15 @@ def _probe(*arguments):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["agent", "--help"], ["agent", "trigger", "--help"], ["mcp", "--help"], ["--version"]]
+    "arguments",
+    [
+        ["--help"],
+        ["agent", "--help"],
+        ["agent", "trigger", "--help"],
+        ["agent", "schedule", "--help"],
+        ["mcp", "--help"],
+        ["--version"],
+    ],
 )
 def test_help_imports_nothing_heavy(arguments):
     code, loaded, _, text = _probe(*arguments)
