@@ -22,10 +22,10 @@ import sqlalchemy as sa
 from ktrdr.agents.budget_report import NANOS_PER_USD, BudgetReport, DayBook, Usage, charge, read_report, to_usd
 from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
-from ktrdr.database.tables import budget_attempts, budget_envelopes
+from ktrdr.database.tables import budget_attempts, budget_envelopes, llm_answers
 from ktrdr.errors import BudgetExceeded, Conflict, NotFound
 
-__all__ = ["BudgetLedger", "BudgetLimits", "Usage"]
+__all__ = ["BudgetLedger", "BudgetLimits", "PaidAnswer", "Usage"]
 
 _ADVISORY_LOCK = 7242103
 _logger = logging.getLogger(__name__)
@@ -37,6 +37,14 @@ class BudgetLimits:
 
     daily_usd: float
     cycle_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class PaidAnswer:
+    """A whole answer of a provider: the JSON text of its body, and which call of its operation it answers, from 1."""
+
+    call_number: int
+    body: str
 
 
 class BudgetLedger:
@@ -135,14 +143,18 @@ class BudgetLedger:
                 )
             )
 
-    def settle(self, attempt_id: str, *, amount_usd: float | None, usage: Usage | None) -> None:
-        """Record what an attempt did cost. Only the first settlement counts.
+    def settle(
+        self, attempt_id: str, *, amount_usd: float | None, usage: Usage | None, answer: PaidAnswer | None = None
+    ) -> None:
+        """Record what an attempt did cost, and keep its answer. Only the first settlement counts.
 
         Args:
             attempt_id: A reserved attempt.
             amount_usd: What the provider charges, 0.0 where it surely charges nothing; None where nobody knows: then
                 the whole reservation stays charged.
             usage: Tokens, where they are known.
+            answer: What was paid for. It replaces the one kept for the operation's call before: that is a recorded
+                step by now.
 
         Raises:
             NotFound: Nothing was reserved for it.
@@ -160,6 +172,8 @@ class BudgetLedger:
                 .where(budget_attempts.c.attempt_id == attempt_id)
                 .values(settled_at_ms=epoch_ms(self._clock()), settled_nano_usd=amount, **tokens)
             )
+            if answer is not None:
+                _keep(connection, attempt.operation_id, attempt.cycle_id, answer)
         if amount is not None and amount > attempt.reserved_nano_usd:
             _logger.error(
                 "the attempt %s of %s cost $%.6f, more than the $%.6f reserved for it: the price list or the estimate "
@@ -170,6 +184,19 @@ class BudgetLedger:
                 to_usd(attempt.reserved_nano_usd),
                 attempt.model,
             )
+
+    def paid_answer(self, operation_id: str, call_number: int) -> str | None:
+        """Return the body of an answer that was paid for, None if this call has none (any more)."""
+        query = sa.select(llm_answers.c.body).where(
+            llm_answers.c.operation_id == operation_id, llm_answers.c.call_number == call_number
+        )
+        with self._database.engine.connect() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def forget_answers(self, cycle_id: str) -> None:
+        """Remove the answers kept for a cycle: all its calls are recorded steps."""
+        with self._writing() as (connection, _):
+            connection.execute(llm_answers.delete().where(llm_answers.c.cycle_id == cycle_id))
 
     def cycle_totals(self, cycle_id: str) -> tuple[Usage, float]:
         """Return the tokens of a cycle's settled calls, and the dollars charged for it so far, reservations too."""
@@ -225,6 +252,15 @@ def _attempt(connection: sa.Connection, attempt_id: str) -> sa.Row[tuple[object,
     return connection.execute(
         sa.select(budget_attempts).where(budget_attempts.c.attempt_id == attempt_id)
     ).one_or_none()
+
+
+def _keep(connection: sa.Connection, operation_id: str, cycle_id: str, answer: PaidAnswer) -> None:
+    connection.execute(llm_answers.delete().where(llm_answers.c.operation_id == operation_id))
+    connection.execute(
+        llm_answers.insert().values(
+            operation_id=operation_id, cycle_id=cycle_id, call_number=answer.call_number, body=answer.body
+        )
+    )
 
 
 def _charged() -> sa.ColumnElement[int]:

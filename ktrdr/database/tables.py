@@ -1,4 +1,4 @@
-"""The tables that are ours: ledgers, whose rows are never removed. Operations live in DBOS's own tables."""
+"""The tables that are ours. Rows of the ledgers are never removed; operations live in DBOS's own tables."""
 
 import sqlalchemy as sa
 
@@ -50,6 +50,17 @@ budget_attempts = sa.Table(
     sa.Column("output_tokens", sa.BigInteger),
     sa.Column("cache_read_tokens", sa.BigInteger),
     sa.Column("cache_write_tokens", sa.BigInteger),
+)
+
+# The newest whole answer of a language model to each operation, written with its settlement: a process that dies
+# before it has recorded the call as a step finds here what it has paid for. No ledger; removed when the cycle ends.
+llm_answers = sa.Table(
+    "ktrdr_llm_answers",
+    metadata,
+    sa.Column("operation_id", sa.Text, primary_key=True),
+    sa.Column("cycle_id", sa.Text, nullable=False, index=True),
+    sa.Column("call_number", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
 )
 
 

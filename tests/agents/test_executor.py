@@ -123,7 +123,7 @@ def test_a_replay_after_a_crash_finds_what_it_had_saved_and_saves_nothing_twice(
 
 
 def test_what_a_killed_attempt_left_never_becomes_part_of_a_strategy(desk):
-    leftover = desk.attempts / "op_agent_design_20260301_120000_aaaaaa_strategy"
+    leftover = desk.attempts / "op_agent_design_20260301_120000_aaaaaa_strategy_1"
     leftover.mkdir(parents=True)
     (leftover / "strategy.yaml.part").write_text("half")
     save(desk.executor(), strategy_document("first_idea"))

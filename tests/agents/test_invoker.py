@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import socket
 import threading
 import time
@@ -296,12 +295,14 @@ def test_cancelling_in_a_tool_makes_no_further_call(laboratory, anthropic_server
     assert lab.is_settled_as_billed(anthropic_server)
 
 
-def slow(execute, entered, leave):
-    def wait(name, arguments):
-        if name == "list_indicators":
+def slow(execute, entered, leave, tool="list_indicators"):
+    """Make the first run of a tool wait for `leave`."""
+
+    def wait(name, *arguments):
+        if name == tool and not entered.is_set():
             entered.set()
             leave.wait(10)
-        return execute(name, arguments)
+        return execute(name, *arguments)
 
     return wait
 
@@ -320,15 +321,46 @@ def test_a_tool_that_hangs_is_given_up_and_the_model_goes_on(laboratory, anthrop
     assert "took more than 0.2 s" in json.dumps(anthropic_server.received[1].document)
 
 
+@pytest.mark.parametrize(
+    ("following", "reason", "stored"),
+    [
+        (save(strategy_document("second_by_claude", timeperiod=40)), "saved", ["second_by_claude"]),
+        (Answer([text("I give up.")]), "no_strategy", []),
+        (Hang(), "cancelled", []),
+    ],
+    ids=["after another was saved", "after a failure", "after a cancellation"],
+)
+def test_a_save_that_was_given_up_stores_nothing_when_it_wakes_up(
+    laboratory, anthropic_server, following, reason, stored
+):
+    lab = laboratory(good("first_by_claude"), following, KTRDR_AGENT_TOOL_TIMEOUT_S=0.2)
+    executor, entered, leave = lab.desk.executor(OPERATION), threading.Event(), threading.Event()
+    executor.execute = slow(executor.execute, entered, leave, "save_strategy_config")
+
+    async def design():
+        task = asyncio.create_task(lab.design(executor))
+        if reason == "cancelled":
+            while not entered.is_set():
+                await asyncio.sleep(0.02)
+            task.cancel()
+        (ended,) = await asyncio.gather(task, return_exceptions=True)
+        leave.set()
+        return "cancelled" if isinstance(ended, asyncio.CancelledError) else ended.reason
+
+    assert asyncio.run(design()) == reason  # which waits for the thread that goes on
+    assert lab.desk.strategies.names() == stored
+    assert not any(lab.desk.attempts.iterdir())
+
+
 def test_a_tool_that_breaks_leaks_nothing_of_why(laboratory, anthropic_server):
     lab = laboratory(Answer(STUDY), good())
     executor = lab.desk.executor(OPERATION)
     execute = executor.execute
 
-    def break_down(name, arguments):
+    def break_down(name, *arguments):
         if name == "list_indicators":
             raise RuntimeError("postgresql://user:planted-password@host")
-        return execute(name, arguments)
+        return execute(name, *arguments)
 
     executor.execute = break_down
     assert asyncio.run(lab.design(executor)).ok
@@ -370,24 +402,42 @@ def test_a_model_is_chosen_in_one_place(desk):
     assert KEY not in repr(with_key)
 
 
-def test_after_a_crash_no_finished_call_is_made_again(laboratory, anthropic_server):
+class ProcessDied(BaseException):
+    """What passes by every handler, as the end of a process does."""
+
+
+class DyingSteps(PlainSteps):
+    """Dies when the first step that was not remembered yet, or the `after`th from there, is done but not remembered."""
+
+    def __init__(self, remembered, after):
+        super().__init__(remembered)
+        self._dies_at = len(remembered) + after
+
+    async def once(self, name, coroutine):
+        if len(self.results) == self._dies_at:
+            await coroutine()
+            raise ProcessDied
+        return await super().once(name, coroutine)
+
+
+def test_no_call_is_paid_twice_whenever_a_process_dies_even_between_paying_and_remembering(
+    laboratory, anthropic_server
+):
     lab = laboratory(Answer(LOOK), faulty(), good())
-    assert asyncio.run(lab.design()).ok
-    steps, rows = lab.steps.results, len(lab.rows())
-    for length in range(len(steps) + 1):  # a crash after any step: the rest is done afresh, the past is not
-        anthropic_server.received.clear()
-        if length < len(steps) - 1:  # else it died after the folder appeared, or was even remembered
-            shutil.rmtree(lab.desk.strategies.folder("reversion_by_claude"))
-        calls_left = sum(name == "llm_call" for name, _ in steps[length:])
-        anthropic_server.turns = [Answer(LOOK), faulty(), good()][3 - calls_left :]
-        lab.steps = PlainSteps(steps[:length])
-        result = asyncio.run(lab.design(lab.desk.executor(OPERATION)))
-        assert (result.ok, result.turns, anthropic_server.unexpected) == (True, 3, 0)
-        assert len(anthropic_server.received) == calls_left
-        rows += len(anthropic_server.received)
-        assert len(lab.rows()) == rows
-        assert [name for name, _ in lab.steps.results] == [name for name, _ in steps]
+    remembered, deaths, result = [], 0, None
+    while result is None:  # every step is done twice: once for a process that died before it could remember it
+        lab.steps = DyingSteps(remembered, after=min(deaths, 1))
+        try:
+            result = asyncio.run(lab.design(lab.desk.executor(OPERATION)))
+        except ProcessDied:
+            deaths, remembered = deaths + 1, lab.steps.results
+    assert deaths == len(lab.steps.results) == 7  # a look around, three calls and their tools
+    assert (result.ok, result.turns, len(anthropic_server.received), len(lab.rows())) == (True, 3, 3, 3)
+    assert lab.is_settled_as_billed(anthropic_server)
+    assert result.cost_usd == pytest.approx(anthropic_server.billed_usd)
     assert lab.desk.strategies.names() == ["reversion_by_claude"]
+    lab.ledger.forget_answers(CYCLE)
+    assert lab.ledger.paid_answer(OPERATION, 3) is None
 
 
 def test_the_provider_prices_as_the_price_list_does(laboratory, anthropic_server):
