@@ -90,7 +90,7 @@ class ToolExecutor:
         self.saved_assessment: AssessmentRecord | None = self._find_saved_assessment()
         self._calls: dict[str, Callable[[Any, SavePermit], object]] = {
             LIST_INDICATORS: lambda _, __: describe_indicators(),
-            LIST_MARKETS: lambda _, __: [MarketListing.of(info).model_dump() for info in self._bars.list_series()],
+            LIST_MARKETS: lambda _, __: [market.model_dump() for market in self.markets()],
             GET_RECENT_STRATEGIES: self._get_recent,
             VALIDATE_STRATEGY: self._validate,
             SAVE_STRATEGY_CONFIG: self._save_strategy,
@@ -149,8 +149,12 @@ class ToolExecutor:
             raise InvalidInput(f"{tool_name} was called with wrong arguments:\n" + "\n".join(faults)) from None
         return self._calls[tool_name](parsed, permit)
 
+    def markets(self) -> list[MarketListing]:
+        """Return the stored markets, as far as a designer may know them."""
+        return [MarketListing.of(info) for info in self._bars.list_series()]
+
     def recent(self, limit: int) -> list[TriedStrategy]:
-        """Return up to so many strategies tried before, newest first, whole: for an agent that pays no tokens."""
+        """Return up to so many strategies tried before, newest first, whole."""
         return self._recent(limit)
 
     def _get_recent(self, arguments: RecentArguments, _: SavePermit) -> object:

@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 import sqlalchemy as sa
 from agent_desk import PlainSteps
-from agent_documents import strategy_document, subject
+from agent_documents import detailed_strategy_document, strategy_document, subject
 from fakes.anthropic_server import Answer, Hang, Raw, Refusal, priced, text, tool_use
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
@@ -123,23 +123,32 @@ def test_a_faulty_design_is_repaired_and_every_call_is_charged_as_billed(laborat
     assert all(row.reserved_nano_usd > row.settled_nano_usd for row in lab.rows())
 
 
-def test_a_typical_cycle_stays_within_its_tokens_and_dollars(laboratory, anthropic_server):
-    opinion = {
-        "judgement": "mediocre",
-        "strengths": ["Profit factor 1.3 over 64 trades."],
-        "weaknesses": ["One market."],
-        "suggestions": ["Test the same cause on an equity index."],
-    }
-    lab = laboratory(faulty(), faulty(), good(), Answer([tool_use("save_assessment", opinion)]))
-    assert asyncio.run(lab.design()).ok
+def test_a_typical_cycle_stays_within_its_tokens_and_dollars_however_much_was_tried(laboratory, anthropic_server):
+    remarks = [
+        f"{measured} is what a short holding time in a market of low costs would bring by luck"
+        for measured in ("Profit factor 1.3 over 64 trades", "Sharpe 0.8 with 64 trades", "Drawdown 12 %")
+    ]
+    opinion = {"judgement": "mediocre", "strengths": remarks, "weaknesses": remarks, "suggestions": remarks}
+    right = detailed_strategy_document("reversion_by_claude", timeperiod=60, adx=50)
+    wrong, worse = (
+        right | {"indicators": right["indicators"] | {"rsi": {"type": "RSI", "timeperiod": n}}} for n in (1, 0)
+    )
+    lab = laboratory(*map(save, (worse, wrong, right)), Answer([tool_use("save_assessment", opinion)]))
+    lab.desk.try_many(200)
+    assert asyncio.run(lab.design(brief="A reversion on EURUSD after stops were run, flat in strong trends.")).ok
     assert asyncio.run(lab.assess(subject(name="reversion_by_claude"))).ok
     sizes = [len(each.body) / 3.5 for each in anthropic_server.received]
     shares = [
         each.usage["cache_read_input_tokens"] / size
         for each, size in zip(anthropic_server.received, sizes, strict=True)
     ]
-    print(f"input tokens {sum(sizes):.0f}, output {anthropic_server.total('output_tokens')}, cached {shares}")  # noqa: T201
-    print(f"${anthropic_server.billed_usd:.4f}")  # noqa: T201
+    first_message = anthropic_server.received[0].document["messages"][0]["content"][0]["text"]
+    print(  # noqa: T201
+        f"\ninput tokens {sum(sizes):.0f} ({', '.join(f'{size:.0f}' for size in sizes)}), "
+        f"output {anthropic_server.total('output_tokens')}, cached {shares[1]:.0%} and {shares[2]:.0%}, "
+        f"${anthropic_server.billed_usd:.4f}; {first_message.count('overreaction_after')} of 200 strategies told of"
+    )
+    assert first_message.count("overreaction_after") >= 10
     assert sum(sizes) <= 12_000
     assert min(shares[1:3]) >= 0.6
     assert anthropic_server.total("output_tokens") <= 4_000
