@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from private_postgres import HOW_TO_INSTALL, private_postgres, server_binaries
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits, Usage
 from ktrdr.database.engine import open_database
@@ -33,15 +32,6 @@ class HandClock:
 
     def __call__(self):
         return self.now
-
-
-@pytest.fixture(scope="session")
-def postgres_url():
-    binaries = server_binaries()
-    if binaries is None:
-        pytest.skip(HOW_TO_INSTALL)
-    with private_postgres(binaries) as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
