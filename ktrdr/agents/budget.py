@@ -14,12 +14,22 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import sqlalchemy as sa
 
-from ktrdr.agents.budget_report import NANOS_PER_USD, BudgetReport, DayBook, Usage, charge, read_report, to_usd
+from ktrdr.agents.budget_report import (
+    NANOS_PER_USD,
+    BudgetReport,
+    BudgetStanding,
+    DayBook,
+    Usage,
+    charge,
+    read_report,
+    read_standing,
+    to_usd,
+)
 from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.tables import budget_attempts, budget_envelopes, llm_answers
@@ -208,18 +218,29 @@ class BudgetLedger:
 
     def report(self, days: int) -> BudgetReport:
         """Return what was spent in the last `days` days (>= 1), today included, and what is left of today."""
-        with self._database.engine.connect() as connection:
-            if self._database.is_sqlite:
-                connection.execute(sa.text("BEGIN"))
-            else:
-                connection.execution_options(isolation_level="REPEATABLE READ")  # its sums must be of one moment
+        with self._reading() as (connection, today):
             return read_report(
-                connection,
-                today=self._clock().date(),
-                days=days,
-                daily_nano=self._daily_nano,
-                cycle_nano=self._cycle_nano,
+                connection, today=today, days=days, daily_nano=self._daily_nano, cycle_nano=self._cycle_nano
             )
+
+    def standing(self) -> BudgetStanding:
+        """Return where today's budget stands; much cheaper than a report."""
+        with self._reading() as (connection, today):
+            return read_standing(connection, today=today, daily_nano=self._daily_nano, cycle_nano=self._cycle_nano)
+
+    def settled_late(self) -> list[str]:
+        """Return the cycles with a call of today or yesterday that was settled after their envelope was closed."""
+        with self._reading() as (connection, today):
+            query = (
+                sa.select(budget_attempts.c.cycle_id)
+                .distinct()
+                .join(budget_envelopes, budget_envelopes.c.cycle_id == budget_attempts.c.cycle_id)
+                .where(
+                    budget_attempts.c.day >= today - timedelta(days=1),
+                    budget_attempts.c.settled_at_ms >= budget_envelopes.c.closed_at_ms,
+                )
+            )
+            return list(connection.execute(query).scalars())
 
     def _promised_from(self, connection: sa.Connection, today: date) -> int:
         """Return the most that today, or a later day that a clock ahead of ours has begun, has promised."""
@@ -229,6 +250,16 @@ class BudgetLedger:
         )
         days = [today, *connection.execute(charged.union(opened)).scalars()]
         return max(DayBook.read(connection, day).promised for day in days)
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[sa.Connection, date]]:
+        """Begin a transaction whose sums are of one moment."""
+        with self._database.engine.connect() as connection:
+            if self._database.is_sqlite:
+                connection.execute(sa.text("BEGIN"))
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection, self._clock().date()
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[sa.Connection, date]]:

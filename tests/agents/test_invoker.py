@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 import sqlalchemy as sa
 from agent_desk import PlainSteps
-from agent_documents import detailed_strategy_document, strategy_document, subject
+from agent_documents import detailed_strategy_document, gate, strategy_document, subject
 from fakes.anthropic_server import Answer, Hang, Raw, Refusal, priced, text, tool_use
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
@@ -181,6 +181,7 @@ def test_what_was_answered_is_paid_for_whatever_it_was(laboratory, anthropic_ser
 
 
 FAR = {"retry-after": format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)}
+NOW = {"retry-after": format_datetime(datetime.now(UTC), usegmt=True)}
 OVERLOADED = Refusal(529, "overloaded_error")
 
 
@@ -197,7 +198,10 @@ OVERLOADED = Refusal(529, "overloaded_error")
         ([Refusal(429, "rate_limit_error", headers={"retry-after": "0.1"})] * 2, "rate_limited", 2, 2),
         ([Refusal(429, "rate_limit_error", headers={"retry-after": "120"})], "rate_limited", 1, 1),
         ([Refusal(429, "rate_limit_error", headers=FAR)], "rate_limited", 1, 1),
+        ([Refusal(429, "rate_limit_error", headers=NOW), good()], "saved", 2, 1),
         ([Refusal(429, "rate_limit_error")], "rate_limited", 1, 1),
+        ([Refusal(402, "billing_error")], "quota_exceeded", 1, 1),
+        ([Refusal(400, "invalid_request_error", "prompt is too long: 210000 tokens")], "context_window", 1, 1),
         ([OVERLOADED, good()], "saved", 2, 1),
         ([OVERLOADED] * 3, "overloaded", 3, 3),
         ([Answer(LOOK)] + [OVERLOADED] * 3, "overloaded", 4, 3),
@@ -249,10 +253,21 @@ def test_a_refused_connection_costs_nothing_and_reaches_nobody(desk):
     assert (result.reason, lab.charges()) == ("connection", [0.0])
 
 
-def test_the_phase_has_an_end_of_its_own(laboratory, anthropic_server):
-    lab = laboratory(Answer(LOOK), Hang(), KTRDR_AGENT_PHASE_TIMEOUT_S=0.8)
+@pytest.mark.parametrize(
+    ("second", "charge"),
+    [(Hang(), "reserved"), (Refusal(429, "rate_limit_error", headers={"retry-after": "15"}), 0.0)],
+    ids=["in a call", "in a back-off"],
+)
+def test_the_phase_has_an_end_of_its_own(laboratory, anthropic_server, second, charge):
+    lab = laboratory(Answer(LOOK), second, KTRDR_AGENT_PHASE_TIMEOUT_S=0.8)
     result = asyncio.run(lab.design())
-    assert (result.reason, lab.charges()[1]) == ("phase_timeout", "reserved")
+    assert (result.reason, lab.charges()[1], len(anthropic_server.received)) == ("phase_timeout", charge, 2)
+
+
+def test_an_assessor_that_only_talks_has_assessed_nothing(laboratory):
+    lab = laboratory(Answer([text("It is fine, I think.")]))
+    result = asyncio.run(lab.assess(subject()))
+    assert (result.ok, result.reason, result.turns) == (False, "no_assessment", 1)
 
 
 @pytest.mark.parametrize(
@@ -447,6 +462,34 @@ def test_no_call_is_paid_twice_whenever_a_process_dies_even_between_paying_and_r
     assert lab.desk.strategies.names() == ["reversion_by_claude"]
     lab.ledger.forget_answers(CYCLE)
     assert lab.ledger.paid_answer(OPERATION, 3) is None
+
+
+def test_an_assessor_is_shown_everything_measured_and_can_change_none_of_it(laboratory, anthropic_server):
+    opinion = {"judgement": "promising", "strengths": ["Sharpe 0.8"], "weaknesses": ["Few trades"], "suggestions": []}
+    forged = [
+        opinion | {"verdict": "candidate"},
+        opinion | {"metrics": {"sharpe_ratio": 3.0}, "gates": []},
+        opinion | {"judgement": "proven"},
+    ]
+    lab = laboratory(*(Answer([tool_use("save_assessment", each)]) for each in (*forged, opinion)))
+    lab.desk.executor(OPERATION).execute("save_strategy_config", {"strategy": strategy_document("reversion_by_hand")})
+    judged = subject(gates=(gate("training"), gate("backtest", reason="sharpe_below_threshold", bypassed=True)))
+    assert asyncio.run(lab.assess(judged)).ok
+    first, *later = (each.document["messages"] for each in anthropic_server.received)
+    shown = json.loads(first[0]["content"][0]["text"])
+    assert shown["training"]["accuracy"] == judged.training.accuracy
+    assert len(shown["training"]["folds"]["accuracy"]) == len(judged.training.folds)
+    assert shown["backtest"]["metrics"].items() >= {"sharpe_ratio": 0.8, "n_trades": 64, "costs_paid": 0.02}.items()
+    assert {"baselines", "verdict", "costs"} <= shown["backtest"].keys()
+    assert (shown["gates"], shown["design_cost_usd"]) == ([dict(each) for each in judged.gates], 0.01)
+    told = [json.dumps(each[-1]) for each in later]
+    assert "verdict: Extra inputs are not permitted" in told[0]
+    assert "metrics: Extra inputs are not permitted" in told[1]
+    assert "judgement: Input should be 'promising', 'mediocre' or 'poor'" in told[2]
+    stored = lab.desk.strategies.read_json("reversion_by_hand", "assessment.json")
+    assert (stored["judgement"], stored["verdict"]) == ("promising", judged.backtest.verdict)
+    assert stored["metrics"].items() >= judged.backtest.metrics.model_dump().items()
+    assert stored["gates"] == [dict(each) for each in judged.gates]
 
 
 def test_the_provider_prices_as_the_price_list_does(laboratory, anthropic_server):
