@@ -10,6 +10,7 @@ import hashlib
 import json
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -102,7 +103,7 @@ class AnthropicServer:
         self._cached: set[str] = set()
         self._lock = threading.Lock()
         self.stopping = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -178,6 +179,12 @@ def _prefixes(document: Document) -> Iterator[tuple[str, int, bool]]:
         prefix += json.dumps(plain, sort_keys=True).encode()
         tokens = int(len(prefix) / BYTES_PER_TOKEN)
         yield hashlib.sha256(prefix).hexdigest(), tokens, "cache_control" in block
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that hangs up, or is killed, is no fault
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
