@@ -208,7 +208,12 @@ class _Cycle:
         if self._payload.model == OFFLINE_MODEL:
             return
         operation_id, budget = self._work.operation_id, self._budget
-        await self._work.step("close_envelope", lambda: budget.close_envelope(operation_id))
+
+        def close() -> None:
+            budget.close_envelope(operation_id)
+            budget.forget_answers(operation_id)
+
+        await self._work.step("close_envelope", close)
         await self._work.annotate(await self._work.step("spending", lambda: spending_metadata(budget, operation_id)))
 
     async def _close_trial(self, trial_id: str, outcome: str) -> None:

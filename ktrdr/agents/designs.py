@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from ktrdr.agents.records import DESIGN_FILE, DesignRecord
-from ktrdr.artifacts.attempt import fresh_attempt, publish_folder
+from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt, publish_folder
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
 from ktrdr.errors import Conflict, StrategyInvalid
 from ktrdr.indicators.catalogue import CATALOGUE
@@ -66,12 +66,18 @@ class DesignIntake:
         return specification
 
     def store(self, design: Design, origin: DesignOrigin) -> StrategySpecification:
-        """Store a design under the name it gives, and return it.
+        """Store a design under the name it gives, and return it; raises as `prepare` and `PreparedDesign.publish`."""
+        prepared = self.prepare(design, origin)
+        prepared.publish()
+        return prepared.specification
+
+    def prepare(self, design: Design, origin: DesignOrigin) -> "PreparedDesign":
+        """Check a design and build its folder where nobody looks.
 
         Raises:
             StrategyInvalid: With every fault.
             NotFound: Its market or a parent strategy is not stored.
-            Conflict: It is a near-copy of a stored one (`near_copy`), or its name is used (`name_taken`).
+            Conflict: It is a near-copy of a stored one (`near_copy`).
             OSError: The workspace cannot be written.
         """
         specification = self.check(design)
@@ -84,18 +90,41 @@ class DesignIntake:
                 "Test another idea, another market or clearly other parameters",
                 reason="near_copy",
             )
-        self._publish(specification, origin)
-        return specification
-
-    def _publish(self, specification: StrategySpecification, origin: DesignOrigin) -> None:
-        """Build the strategy's folder apart and rename it into place."""
         record = DesignRecord(**asdict(origin), strategy_sha256=specification.sha256())
-        # The sweeper knows the attempts of operations by their ids; without one nobody replays, so any name will do.
-        attempt = self._attempts_folder / f"{origin.operation_id or uuid4().hex}_strategy"
+        # The sweeper knows attempts by the operation's id before the name. Each call has a folder of its own: one
+        # that was given up may still be writing to its.
+        attempt = self._attempts_folder / f"{origin.operation_id or 'design'}_strategy_{uuid4().hex[:8]}"
         fresh_attempt(attempt)
         write_bytes_atomically(attempt / STRATEGY_FILE, to_yaml(specification).encode())
         write_json_atomically(attempt / DESIGN_FILE, record.model_dump(mode="json"))
+        return PreparedDesign(specification, attempt, self._strategies.folder(specification.name))
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedDesign:
+    """A checked design whose folder is whole, and not yet in its place."""
+
+    specification: StrategySpecification
+    attempt: Path
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Return the strategy's name."""
+        return self.specification.name
+
+    def publish(self) -> None:
+        """Rename the folder into its place. Quick.
+
+        Raises:
+            Conflict: The name is used (`name_taken`).
+            OSError: The workspace cannot be written.
+        """
         try:
-            publish_folder(attempt, self._strategies.folder(specification.name))
+            publish_folder(self.attempt, self.folder)
         except FileExistsError:
-            raise Conflict(f"the name {specification.name!r} is taken; choose another", reason="name_taken") from None
+            raise Conflict(f"the name {self.name!r} is taken; choose another", reason="name_taken") from None
+
+    def discard(self) -> None:
+        """Remove what was not published, if there is anything."""
+        discard_attempt(self.attempt)

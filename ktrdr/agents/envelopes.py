@@ -34,12 +34,25 @@ def close_abandoned_envelopes(operations: OperationStore, budget: BudgetLedger) 
             operations.write_metadata(cycle_id, spending_metadata(budget, cycle_id))
 
 
-def envelope_reconciler(operations: OperationStore, budget: BudgetLedger) -> Callable[[], None]:
-    """Return a chore that gives back what ended cycles have not spent."""
+def show_late_settlements(operations: OperationStore, budget: BudgetLedger) -> None:
+    """Correct what ended cycles show, where a call that was under way at their end has been settled since."""
+    for cycle_id in budget.settled_late():
+        spent = spending_metadata(budget, cycle_id)
+        try:
+            shown = operations.get(cycle_id).metadata
+        except NotFound:
+            continue
+        if any(shown.get(name) != value for name, value in spent.items()):
+            operations.write_metadata(cycle_id, spent)
 
-    def close_abandoned() -> None:
+
+def envelope_reconciler(operations: OperationStore, budget: BudgetLedger) -> Callable[[], None]:
+    """Return a chore that gives back what ended cycles have not spent, and shows what they have."""
+
+    def reconcile_envelopes() -> None:
         if budget.open_cycles():
             with operations.exclusive_lock(TRIGGER_LOCK):
                 close_abandoned_envelopes(operations, budget)
+        show_late_settlements(operations, budget)
 
-    return close_abandoned
+    return reconcile_envelopes

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from ktrdr.agents.designs import DesignIntake, DesignOrigin
 from ktrdr.agents.memory import TriedStrategy, shortened
 from ktrdr.agents.records import ASSESSMENT_FILE, DESIGN_FILE, AssessmentRecord, DesignRecord
+from ktrdr.agents.save_permit import SavePermit
 from ktrdr.agents.task import AgentResult, AssessmentContext, Role
 from ktrdr.agents.tools import (
     ERROR_PREFIX,
@@ -81,17 +82,17 @@ class ToolExecutor:
         self._subject = subject
         self.saved_strategy: str | None = self._find_saved_strategy() if role == "designer" else None
         self.saved_assessment: AssessmentRecord | None = self._find_saved_assessment()
-        self._calls: dict[str, Callable[[Any], object]] = {
-            LIST_INDICATORS: lambda _: describe_indicators(),
-            LIST_MARKETS: lambda _: [MarketListing.of(info).model_dump() for info in self._bars.list_series()],
+        self._calls: dict[str, Callable[[Any, SavePermit], object]] = {
+            LIST_INDICATORS: lambda _, __: describe_indicators(),
+            LIST_MARKETS: lambda _, __: [market.model_dump() for market in self.markets()],
             GET_RECENT_STRATEGIES: self._get_recent,
             VALIDATE_STRATEGY: self._validate,
             SAVE_STRATEGY_CONFIG: self._save_strategy,
             SAVE_ASSESSMENT: self._save_assessment,
         }
 
-    def execute(self, tool_name: str, arguments: Mapping[str, object]) -> str:
-        """Carry out one call.
+    def execute(self, tool_name: str, arguments: Mapping[str, object], permit: SavePermit | None = None) -> str:
+        """Carry out one call. `permit`: of a caller that may give it up while it goes on.
 
         Returns:
             A JSON text, or "error: " and what to do about it.
@@ -100,7 +101,7 @@ class ToolExecutor:
             WorkspaceUnusable: The folder or its disk fails; no other call would do better.
         """
         try:
-            return json.dumps(self._carry_out(tool_name, arguments), ensure_ascii=False)
+            return json.dumps(self._carry_out(tool_name, arguments, permit or SavePermit()), ensure_ascii=False)
         except WorkspaceUnusable:
             raise
         except OSError as error:
@@ -125,7 +126,12 @@ class ToolExecutor:
         record = DesignRecord.model_validate_json(path.read_bytes()).model_copy(update=usage)
         write_json_atomically(path, record.model_dump(mode="json"))
 
-    def _carry_out(self, tool_name: str, arguments: Mapping[str, object]) -> object:
+    @property
+    def has_saved(self) -> bool:
+        """Whether this run has saved what it was for, which ends it."""
+        return self.saved_strategy is not None or self.saved_assessment is not None
+
+    def _carry_out(self, tool_name: str, arguments: Mapping[str, object], permit: SavePermit) -> object:
         tool = TOOLS.get(tool_name)
         if tool is None or tool.role != self._role:
             allowed = ", ".join(each.name for each in TOOLS.values() if each.role == self._role)
@@ -135,20 +141,24 @@ class ToolExecutor:
         except ValidationError as error:
             faults = [f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}" for each in error.errors()]
             raise InvalidInput(f"{tool_name} was called with wrong arguments:\n" + "\n".join(faults)) from None
-        return self._calls[tool_name](parsed)
+        return self._calls[tool_name](parsed, permit)
+
+    def markets(self) -> list[MarketListing]:
+        """Return the stored markets, as far as a designer may know them."""
+        return [MarketListing.of(info) for info in self._bars.list_series()]
 
     def recent(self, limit: int) -> list[TriedStrategy]:
-        """Return up to so many strategies tried before, newest first, whole: for an agent that pays no tokens."""
+        """Return up to so many strategies tried before, newest first, whole."""
         return self._recent(limit)
 
-    def _get_recent(self, arguments: RecentArguments) -> object:
+    def _get_recent(self, arguments: RecentArguments, _: SavePermit) -> object:
         return shortened(self._recent(arguments.limit))
 
-    def _validate(self, arguments: StrategyArguments) -> object:
+    def _validate(self, arguments: StrategyArguments, _: SavePermit) -> object:
         specification = self._intake.check(arguments.strategy)
         return {"valid": True, "name": specification.name, "sha256": specification.sha256()}
 
-    def _save_strategy(self, arguments: SaveStrategyArguments) -> object:
+    def _save_strategy(self, arguments: SaveStrategyArguments, permit: SavePermit) -> object:
         if self.saved_strategy is not None:  # one run, one strategy; also what a replay after a crash meets
             return {"saved": self.saved_strategy, "already_saved": True}
         origin = DesignOrigin(
@@ -159,11 +169,16 @@ class ToolExecutor:
             notes=arguments.notes,
             created_at=self._clock(),
         )
-        name = self._intake.store(arguments.strategy, origin).name
-        self.saved_strategy = name
-        return {"saved": name, "already_saved": False}
+        prepared = self._intake.prepare(arguments.strategy, origin)
+        try:
+            with permit.in_use():
+                prepared.publish()
+                self.saved_strategy = prepared.name
+        finally:
+            prepared.discard()
+        return {"saved": prepared.name, "already_saved": False}
 
-    def _save_assessment(self, arguments: AssessmentArguments) -> object:
+    def _save_assessment(self, arguments: AssessmentArguments, permit: SavePermit) -> object:
         if self._subject is None:
             raise Conflict("there is nothing to assess in this run", reason="no_subject")
         subject = self._subject
@@ -188,8 +203,9 @@ class ToolExecutor:
             operation_id=self._operation_id,
             created_at=self._clock(),
         )
-        write_json_atomically(self._strategies.folder(name) / ASSESSMENT_FILE, record.model_dump(mode="json"))
-        self.saved_assessment = record
+        with permit.in_use():
+            write_json_atomically(self._strategies.folder(name) / ASSESSMENT_FILE, record.model_dump(mode="json"))
+            self.saved_assessment = record
         return {"saved": ASSESSMENT_FILE, "strategy": name, "already_saved": False}
 
     def _find_saved_strategy(self) -> str | None:

@@ -1,4 +1,4 @@
-"""The tables that are ours: ledgers, whose rows are never removed, and schedules. Operations live in DBOS's own."""
+"""The tables that are ours: ledgers, whose rows are never removed, and small books. Operations live in DBOS's own."""
 
 import sqlalchemy as sa
 
@@ -71,6 +71,17 @@ schedules = sa.Table(
     sa.Column("paused_at_ms", sa.BigInteger),
     sa.Column("pause_reason", sa.Text),
     sa.Column("pause_message", sa.Text),
+)
+
+# The newest whole answer of a language model to each operation, written with its settlement: a process that dies
+# before it has recorded the call as a step finds here what it has paid for. No ledger; removed when the cycle ends.
+llm_answers = sa.Table(
+    "ktrdr_llm_answers",
+    metadata,
+    sa.Column("operation_id", sa.Text, primary_key=True),
+    sa.Column("cycle_id", sa.Text, nullable=False, index=True),
+    sa.Column("call_number", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
 )
 
 

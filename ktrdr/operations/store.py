@@ -49,6 +49,7 @@ _ACTIVE = [name for name, status in _STATUS.items() if not status.is_terminal]
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
 # The engine's own time is indexed, but has whole seconds on SQLite before Python 3.12: ours decides within a second.
+# Read as text first: PostgreSQL's `integer` does not hold it.
 _CREATED_AT_MS = sa.func.coalesce(
     sa.cast(SystemSchema.workflow_status.c.attributes["created_at"].as_string(), sa.BigInteger), 0
 )

@@ -7,12 +7,12 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from private_postgres import HOW_TO_INSTALL, private_postgres, server_binaries
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits, Usage
 from ktrdr.database.engine import open_database
@@ -33,15 +33,6 @@ class HandClock:
 
     def __call__(self):
         return self.now
-
-
-@pytest.fixture(scope="session")
-def postgres_url():
-    binaries = server_binaries()
-    if binaries is None:
-        pytest.skip(HOW_TO_INSTALL)
-    with private_postgres(binaries) as url:
-        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -278,6 +269,8 @@ def test_report_splits_the_same_money_by_day_model_and_operation(ledger, clock):
     assert [each.key for each in report.operations] == ["design_b", "design_a"]
     assert [each.key for each in ledger.report(days=9).operations][-1] == "design_old"
     assert report.spent_usd + report.reserved_usd + report.remaining_usd == pytest.approx(1.0, abs=1e-12)
+    standing_now = asdict(ledger.standing())
+    assert standing_now == {name: getattr(report, name) for name in standing_now}
 
 
 def test_threads_that_reserve_at_once_get_exactly_what_there_is(ledger):

@@ -57,7 +57,7 @@ class AgentService:
             operation=active[0] if active else None,
             active=active,
             last_cycle=None if last is None else self._documents.document(last),
-            budget=BudgetStanding.model_validate(self._budget.report(days=1)),
+            budget=BudgetStanding.model_validate(self._budget.standing()),
         )
 
     def budget(self, days: int) -> BudgetDocument:
