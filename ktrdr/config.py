@@ -95,6 +95,11 @@ class Settings:
         """Where a phase writes before its files are whole."""
         return self.state_folder / "attempts"
 
+    @property
+    def checkpoints_folder(self) -> Path:
+        """Where trainings that have not ended keep how far they are, a folder for each operation."""
+        return self.state_folder / "checkpoints"
+
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     """Read the settings; `environment` defaults to the process's own.

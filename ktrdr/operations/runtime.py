@@ -9,6 +9,7 @@ from typing import Any
 
 from dbos import DBOS
 from dbos import error as dbos_errors
+from dbos._context import assert_current_dbos_context
 from pydantic import JsonValue
 
 from ktrdr.clock import Clock
@@ -62,9 +63,10 @@ class WorkerRuntime:
         """Make this worker able to run an operation type."""
 
         async def run(payload: Payload) -> JsonValue:
-            operation_id = DBOS.workflow_id
-            assert operation_id is not None
-            return await self._run(Work(operation_id, self._services), body, payload)
+            # Private, but nothing public names the execution, only the operation; dbos is pinned exactly.
+            context = assert_current_dbos_context()
+            assert context.owner_xid is not None
+            return await self._run(Work(context.workflow_id, context.owner_xid, self._services), body, payload)
 
         self._workflows[operation_type] = DBOS.workflow(name=operation_type, max_recovery_attempts=MAX_TAKEOVERS)(run)
 

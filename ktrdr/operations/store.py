@@ -234,13 +234,20 @@ class OperationStore:
         """Return a context that only one holder at a time is in, over all threads, processes and machines."""
         return exclusive_lock(self._database, name)
 
-    def is_owned_by(self, operation_id: str, executor_id: str) -> bool:
-        """Whether an operation runs and this executor holds it: else its work must stop and its word not count."""
+    def is_owned_by(self, operation_id: str, owner: str) -> bool:
+        """Whether the execution with this token holds the operation: else its work must stop and its word not count."""
         table = SystemSchema.workflow_status
-        query = sa.select(table.c.status, table.c.executor_id).where(table.c.workflow_uuid == operation_id)
+        query = sa.select(table.c.status, table.c.owner_xid).where(table.c.workflow_uuid == operation_id)
         with self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
-        return row is not None and tuple(row) == ("PENDING", executor_id)
+        return row is not None and tuple(row) == ("PENDING", owner)
+
+    def has_ended(self, operation_id: str) -> bool:
+        """Whether nothing more happens to an operation by itself."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.status).where(table.c.workflow_uuid == operation_id)
+        with self._engine.connect() as connection:
+            return _STATUS[connection.execute(query).scalar_one()].is_terminal
 
     def write_attributes(self, operation_id: str, attributes: dict[str, JsonValue]) -> None:
         """Merge top-level attributes into an operation's row."""

@@ -120,7 +120,7 @@ def test_cancelling_a_parent_kills_the_job_of_its_child_within_a_second(laborato
     assert time.monotonic() - asked < 1.0
     children = laboratory.store.children(parent_id)
     assert [child.status for child in children] == [OperationStatus.CANCELLED]
-    laboratory.wait_until(lambda: not (laboratory.folder / children[0].operation_id).exists())
+    laboratory.wait_until(lambda: not list((laboratory.folder / "attempts").iterdir()))
     assert laboratory.store.cancel(parent_id).status is OperationStatus.CANCELLED
     assert children[0].completed_at is not None
 

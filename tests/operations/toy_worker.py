@@ -14,8 +14,8 @@ from ktrdr.operations.store import OperationStore, migrate_database
 
 
 async def job(work, payload):
-    attempt = Path(payload["log"]).parent / work.operation_id
-    return await work.run_job("toy_job", payload, attempt=attempt)
+    done = await work.run_job("toy_job", payload, attempts=Path(payload["log"]).parent / "attempts")
+    return done.result
 
 
 async def parent(work, payload):
