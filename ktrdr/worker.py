@@ -68,7 +68,7 @@ def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRunti
     runtime.register(BACKTESTING, backtest_operation(services))
     runtime.add_chore(trial_reconciler(operations, ledger, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))
-    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder))
+    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder))
     runtime.launch(queues, max_concurrent_cycles=settings.max_concurrent_cycles)
     return runtime, lease.executor_id
 

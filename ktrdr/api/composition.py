@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
 from ktrdr.agents.choice import model_chooser
+from ktrdr.agents.revival import OperationRevival
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.agent_service import AgentService
 from ktrdr.api.services.markets_service import MarketsService
@@ -16,6 +17,7 @@ from ktrdr.clock import utc_now
 from ktrdr.config import Settings
 from ktrdr.database.engine import Database, open_database
 from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.market.store import BarStore
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
@@ -51,10 +53,12 @@ def compose(settings: Settings) -> Composition:
     operation_store = OperationStore(database, utc_now)
     strategy_store = StrategyStore(settings.strategies_folder)
     bar_store = BarStore(settings.data_folder)
-    operations = OperationsService(operation_store)
+    ledger = TrialLedger(database, utc_now)
+    services = LaboratoryServices(settings, utc_now, operation_store, strategy_store, bar_store, ledger)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
     trigger = CycleTrigger(operation_store, settings, strategy_store, budget, chooser)
+    operations = OperationsService(operation_store, OperationRevival(services, budget, chooser))
     return Composition(
         settings=settings,
         database=database,
@@ -63,7 +67,7 @@ def compose(settings: Settings) -> Composition:
         bar_store=bar_store,
         operations=operations,
         agent=AgentService(operation_store, operations, trigger, budget),
-        strategies=StrategiesService(strategy_store, TrialLedger(database, utc_now), settings.attempts_folder),
+        strategies=StrategiesService(strategy_store, ledger, settings.attempts_folder),
         markets=MarketsService(bar_store, utc_now),
     )
 

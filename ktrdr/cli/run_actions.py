@@ -59,7 +59,7 @@ async def _run(
     connection: Connection, start: Callable[[], Awaitable[OperationDocument]], *, detach: bool, as_json: bool
 ) -> int:
     if detach:
-        return _show_started(await start(), as_json)
+        return show_started(await start(), as_json)
 
     async def start_by_id() -> str:
         operation = await start()
@@ -79,7 +79,8 @@ async def _run(
     return exit_code_of_operation(ended.status, ended.error.reason if ended.error else None)
 
 
-def _show_started(operation: OperationDocument, as_json: bool) -> int:
+def show_started(operation: OperationDocument, as_json: bool) -> int:
+    """Print what was started and is not waited for; return the exit code."""
     if as_json:
         print_document(operation)
     else:

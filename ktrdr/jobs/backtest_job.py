@@ -7,8 +7,8 @@ from pydantic import BaseModel, JsonValue
 from ktrdr.backtest.artifacts import write_backtest, write_daily_returns
 from ktrdr.backtest.run import run_backtest
 from ktrdr.config import load_settings
-from ktrdr.jobs.basis import require_same_strategy
 from ktrdr.jobs.files import DAILY_RETURNS_FILE
+from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import Report
 from ktrdr.strategy.store import StrategyStore

@@ -12,8 +12,6 @@ from ktrdr.networks.fit import FitState
 from ktrdr.training.train import Recalled
 
 CHECKPOINT_FILE = "training.safetensors"
-# A shorter training is quicker done again than kept.
-MIN_INTERVAL_S = 5.0
 MAX_COST_SHARE = 0.01  # of the time between two of them
 
 _logger = logging.getLogger(__name__)
@@ -24,19 +22,21 @@ class CheckpointFile:
 
     Args:
         folder: The operation's own; it appears with the first checkpoint.
+        interval_s: Seconds between two checkpoints, at least. A shorter training is quicker done again than kept.
         clock_s: Seconds from any beginning, monotonic.
     """
 
-    def __init__(self, folder: Path, clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: Path, interval_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._path = folder / CHECKPOINT_FILE
+        self._interval_s = interval_s
         self._clock_s = clock_s
-        self._due_s = clock_s() + MIN_INTERVAL_S
+        self._due_s = clock_s() + interval_s
         self._identity: Mapping[str, str] = {}
 
     def recall(self, identity: Mapping[str, str], start: FitState) -> Recalled:
         """Return where the training stood; from the start where the file is of another training, or damaged."""
         self._identity = identity
-        self._due_s = self._clock_s() + MIN_INTERVAL_S
+        self._due_s = self._clock_s() + self._interval_s
         try:
             state = read_checkpoint(self._path.read_bytes(), identity=identity, like=start)
         except FileNotFoundError:
@@ -54,4 +54,4 @@ class CheckpointFile:
             return
         write_bytes_atomically(self._path, FitCheckpoint(state, self._identity).to_bytes())
         ended_s = self._clock_s()
-        self._due_s = ended_s + max(MIN_INTERVAL_S, (ended_s - began_s) / MAX_COST_SHARE)
+        self._due_s = ended_s + max(self._interval_s, (ended_s - began_s) / MAX_COST_SHARE)

@@ -5,8 +5,8 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue
 
 from ktrdr.config import load_settings
-from ktrdr.jobs.basis import require_same_strategy
 from ktrdr.jobs.checkpoint_file import CheckpointFile
+from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import Report
 from ktrdr.strategy.store import StrategyStore
@@ -35,7 +35,7 @@ def train(document: dict[str, JsonValue], report: Report) -> JsonValue:
     bars = BarStore(settings.data_folder).load_research(
         specification.symbol, specification.timeframe, snapshot=request.snapshot
     )
-    memory = CheckpointFile(Path(request.checkpoints))
+    memory = CheckpointFile(Path(request.checkpoints), settings.checkpoint_interval_s)
     outcome = train_strategy(specification, bars, seed=request.seed, on_progress=report, memory=memory)
     write_training(Path(request.attempt), outcome, bars)
     return {

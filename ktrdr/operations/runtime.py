@@ -22,6 +22,9 @@ from ktrdr.operations.work import Payload, Work, WorkerServices, Workflow
 
 CYCLES_QUEUE = "cycles"
 COMPUTE_QUEUE = "compute"
+# Phases of a cycle begin in the cycle's own worker. One that is set going again waits here for any that serves cycles:
+# in their queue it would wait for the slot that its own cycle holds.
+PHASES_QUEUE = "phases"
 QUEUE_POLL_S = 0.2
 SUPERVISION_INTERVAL_S = 1.0
 MAX_TAKEOVERS = 3
@@ -76,7 +79,7 @@ class WorkerRuntime:
 
     def launch(self, queues: Sequence[str], *, max_concurrent_cycles: int) -> None:
         """Start taking work from the queues, first of all what this executor left unfinished."""
-        DBOS.listen_queues(list(queues))
+        DBOS.listen_queues([*queues, *([PHASES_QUEUE] if CYCLES_QUEUE in queues else [])])
         DBOS.launch()
         DBOS.register_queue(
             CYCLES_QUEUE,
@@ -85,6 +88,7 @@ class WorkerRuntime:
             polling_interval_sec=QUEUE_POLL_S,
             on_conflict="always_update",
         )
+        DBOS.register_queue(PHASES_QUEUE, polling_interval_sec=QUEUE_POLL_S, on_conflict="always_update")
         DBOS.register_queue(
             COMPUTE_QUEUE, worker_concurrency=1, polling_interval_sec=QUEUE_POLL_S, on_conflict="always_update"
         )

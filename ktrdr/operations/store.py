@@ -31,7 +31,9 @@ from ktrdr.operations.serializer import JsonSerializer
 
 APPLICATION_NAME = "ktrdr"
 # Raised only when the order of a workflow's steps changes: running operations of another version are not taken up.
-APPLICATION_VERSION = "1"
+APPLICATION_VERSION = "2"
+# Held by whoever counts active operations and adds one, or decides by an operation's end what becomes of its traces.
+TRIGGER_LOCK = "trigger"
 MAX_PAGE = 200
 METADATA_PREFIX = "metadata."
 
@@ -105,6 +107,15 @@ class OperationStore:
             payload,
         )
         return self.get(operation_id)
+
+    @property
+    def engine_client(self) -> DBOSClient:
+        """The engine's own client, for the modules of this package."""
+        return self._client
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """Return a connection to the engine's tables, for the modules of this package."""
+        return self._engine.connect()
 
     def new_id(self, operation_type: str) -> str:
         """Return an id for an operation that is yet to be enqueued, for what must be written down before it is."""
@@ -218,10 +229,30 @@ class OperationStore:
             .join(parent, parent.c.workflow_uuid == child.c.parent_workflow_id)
             .where(child.c.status.in_(_ACTIVE), parent.c.status == "CANCELLED")
         )
+
+        def orphans() -> Sequence[str]:
+            with self._engine.connect() as connection:
+                return connection.execute(query).scalars().all()
+
+        if orphans():
+            # A family that is being resumed looks the same for a moment: its children come first.
+            with self.exclusive_lock(TRIGGER_LOCK):
+                self._cancel_all(orphans())
+
+    def was_lost(self, operation_id: str) -> bool:
+        """Whether an operation failed because every worker that tried it died."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.status).where(table.c.workflow_uuid == operation_id)
         with self._engine.connect() as connection:
-            orphans = connection.execute(query).scalars().all()
-        if orphans:
-            self._cancel_all(orphans)
+            return bool(connection.execute(query).scalar_one() == "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+
+    def executor(self, operation_id: str) -> str | None:
+        """Return the executor id that holds, or last held, an operation."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.executor_id).where(table.c.workflow_uuid == operation_id)
+        with self._engine.connect() as connection:
+            found: str | None = connection.execute(query).scalar_one()
+        return found
 
     def running_executors(self) -> set[str]:
         """Return the executor ids that hold running operations, alive or not."""

@@ -1,8 +1,9 @@
 """What the body of an operation may do: durable steps, children, a job process, words about itself."""
 
 import asyncio
+import math
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,8 +15,9 @@ from pydantic import JsonValue
 from sqlalchemy.exc import OperationalError
 
 from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
-from ktrdr.clock import Clock
+from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
 from ktrdr.errors import KtrdrError, OperationFailed
+from ktrdr.operations.history import attempt_record, note_attempt
 from ktrdr.operations.job_process import run_job
 from ktrdr.operations.leases import live_workers
 from ktrdr.operations.operation import OperationStatus, new_operation_id
@@ -29,6 +31,7 @@ from ktrdr.operations.store import (
 
 CHILD_POLL_S = 0.2
 OWNERSHIP_POLL_S = 0.2
+BACKOFF_GROWTH = 4
 
 Payload = dict[str, JsonValue]
 T = TypeVar("T")
@@ -44,6 +47,19 @@ class WorkerServices:
     executor_id: str
     state_folder: Path
     workflows: dict[str, Workflow]
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """When something that failed is tried again: for these reasons, so often, each time after a longer pause."""
+
+    reasons: frozenset[str]
+    times: int
+    backoff_s: float
+
+    def pause_s(self, number: int) -> float:
+        """Return how long to wait before the repetition of this number, from 0."""
+        return self.backoff_s * float(BACKOFF_GROWTH**number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +159,43 @@ class Work:
         outcome = await self.owned_step(module.rpartition(".")[2], run)
         assert isinstance(outcome, list)
         return JobOutcome(outcome[0], attempts / str(outcome[1]))
+
+    async def back_off(self, phase: str, reason: str, pause_s: float) -> None:
+        """Note in the history that a phase ended for a passing reason, and wait; a crash does not prolong it."""
+        clock = self._services.clock
+        # Steps of their own: noted twice after a crash, it is the same record.
+        failed_at_ms = await self.step("failed_at", lambda: epoch_ms(clock()))
+        record = attempt_record(phase, reason, from_epoch_ms(failed_at_ms), "worker")
+
+        def note() -> None:
+            parent_id = self._store.get(self.operation_id).parent_id
+            for operation_id in filter(None, (self.operation_id, parent_id)):
+                note_attempt(self._store, operation_id, record)
+
+        await self.step("note_attempt", note)
+
+        async def wait() -> None:
+            while (left_s := failed_at_ms / 1000 + pause_s - clock().timestamp()) > 0:
+                await self.report(0.0, f"{reason}: trying again in {math.ceil(left_s)} s")
+                await asyncio.sleep(min(left_s, 1.0))
+
+        await self.owned_step("back_off", wait)
+
+    async def repeating(self, phase: str, attempt: Callable[[], Awaitable[T]], repetition: Repetition) -> T:
+        """Try something until it succeeds, at most as often as the repetition allows.
+
+        Raises:
+            OperationFailed: The last attempt's failure, or one for another reason.
+        """
+        for number in range(repetition.times):
+            try:
+                return await attempt()
+            except OperationFailed as error:
+                if error.reason not in repetition.reasons:
+                    raise
+                reason = error.reason
+            await self.back_off(phase, reason, repetition.pause_s(number))
+        return await attempt()
 
     async def new_child_id(self, operation_type: str) -> str:
         """Return an id for a child: the same one whenever the body runs again."""
