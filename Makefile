@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench chaos clean
 
 ## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
 demo: .venv/.runtime
@@ -26,6 +26,10 @@ check: .venv/.dev
 ## bench: speed side by side with named peers
 bench: .venv/.dev
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+## chaos: minutes of killed workers and other injected faults
+chaos: .venv/.dev
+	$(BIN)/pytest -m chaos tests/chaos
 
 clean:
 	rm -rf .venv $(DEMO) build *.egg-info
