@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import httpx
 import pytest
 from fakes.anthropic_server import Refusal
 from test_llm_cycle_journey import claude, is_assessor
@@ -23,7 +24,7 @@ fuzzy_sets:
   roc: {input: roc, partition: [falling, flat, rising]}
 labels: {type: forward_return, horizon: 5}
 model: {type: mlp, hidden: [64, 64]}
-training: {epochs: 100, patience: 100, batch_size: 128, seeds: 2}
+training: {epochs: 120, patience: 120, batch_size: 128, seeds: 1}
 """
 TRAINED = ("training.json", "model.safetensors", "predictions.parquet")
 
@@ -55,8 +56,11 @@ def test_a_training_killed_twice_then_cancelled_ends_with_the_bytes_of_an_undist
     cycle_id = workspace.json(*arguments)["operation_id"]
     state = workspace.folder / ".ktrdr"
 
-    def training():
-        (child,) = workspace.json("operations", "list", "--type", "training")["operations"]
+    def training():  # asked of the server itself: a command takes a second to start
+        answer = httpx.get(
+            f"http://127.0.0.1:{free_port}/api/v1/operations", params={"type": "training"}, trust_env=False
+        )
+        (child,) = answer.json()["operations"]
         return child
 
     def kill_job():

@@ -1,6 +1,7 @@
 """Operations that are cancelled or fail and are set going again, on real workers."""
 
 import time
+from datetime import datetime, timedelta
 
 import pytest
 from laboratory import is_alive
@@ -80,3 +81,28 @@ def test_a_failed_family_is_tried_again_from_the_child_that_failed(laboratory, g
     ended = laboratory.wait_for_end(parent_id)
     assert ended.result["child"] == {"answer": 42}
     assert len(laboratory.store.children(parent_id)) == 2
+
+
+def test_a_job_that_dies_is_tried_again_so_often_and_its_history_tells(laboratory):
+    laboratory.start_worker()
+    ended = laboratory.wait_for_end(laboratory.enqueue("toy_persistent", seconds=0.1, behaviour="die"))
+    assert (ended.error.reason, len(laboratory.runs())) == ("process_died", 3)
+    noted = [(each["phase"], each["reason"], each["by"]) for each in ended.metadata["attempts"]]
+    assert noted == [("toy", "process_died", "worker")] * 2
+    times = [datetime.fromisoformat(each["at"]) for each in ended.metadata["attempts"]]
+    assert ended.started_at <= times[0] < times[1] <= ended.completed_at - timedelta(seconds=0.4)
+    refused = laboratory.wait_for_end(laboratory.enqueue("toy_persistent", seconds=0.1, behaviour="fail"))
+    assert (refused.error.reason, len(laboratory.runs())) == ("toy_reason", 4)
+
+
+def test_an_operation_cancelled_while_it_waits_to_try_again_gives_its_worker_free_at_once(laboratory):
+    laboratory.start_worker()
+    waiting = laboratory.enqueue("toy_persistent", seconds=60, behaviour="die")
+    laboratory.wait_until(lambda: "trying again in" in laboratory.store.get(waiting).progress.current_step)
+    behind = laboratory.enqueue()  # the queue takes one at a time
+    laboratory.store.cancel(waiting)
+    cancelled_at = time.monotonic()
+    laboratory.wait_until(lambda: laboratory.store.get(behind).status is not OperationStatus.PENDING)
+    assert time.monotonic() - cancelled_at < 1.0
+    assert laboratory.wait_for_end(behind).status is OperationStatus.COMPLETED
+    assert len(laboratory.runs()) == 2

@@ -12,11 +12,18 @@ from ktrdr.operations.job_child import die_with_parent
 from ktrdr.operations.leases import lease_worker_number
 from ktrdr.operations.runtime import COMPUTE_QUEUE, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
+from ktrdr.operations.work import Repetition
 
 
 async def job(work, payload):
     done = await work.run_job("toy_job", payload, attempts=Path(payload["log"]).parent / "attempts")
     return done.result
+
+
+async def persistent_job(work, payload):
+    """As `job`, but a process that dies is tried again twice, after as many seconds as it works and four times that."""
+    repetition = Repetition(frozenset({"process_died"}), 2, payload["seconds"])
+    return await work.repeating("toy", lambda: job(work, {**payload, "seconds": 0.0}), repetition)
 
 
 async def parent(work, payload):
@@ -59,6 +66,7 @@ async def slow_inner(work, payload):
 
 BODIES = {
     "toy_job": job,
+    "toy_persistent": persistent_job,
     "toy_parent": parent,
     "toy_outer": outer,
     "toy_inner": inner,
