@@ -38,6 +38,7 @@ async def _resume(connection: Connection, operation_id: str) -> OperationDocumen
 
 def _revive(request: Request, operation_id: str, detach: bool, as_json: bool) -> None:
     async def action(connection: Connection) -> int:
+        await connection.client.operation(operation_id)  # a mistyped id is no reason to start a worker first
         if detach:
             require_server(connection)
             return show_started(await request(connection, operation_id), as_json)

@@ -51,7 +51,9 @@ _ACTIVE = [name for name, status in _STATUS.items() if not status.is_terminal]
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
 # The engine's own time is indexed, but has whole seconds on SQLite before Python 3.12: ours decides within a second.
-_CREATED_AT_MS = sa.func.coalesce(SystemSchema.workflow_status.c.attributes["created_at"].as_integer(), 0)
+_CREATED_AT_MS = sa.func.coalesce(
+    sa.cast(SystemSchema.workflow_status.c.attributes["created_at"].as_string(), sa.BigInteger), 0
+)
 _PAGE_KEY = (SystemSchema.workflow_status.c.created_at, _CREATED_AT_MS, SystemSchema.workflow_status.c.workflow_uuid)
 _CANCEL_SWEEPS = 20
 _CANCEL_SWEEP_PAUSE_S = 0.05
