@@ -3,11 +3,10 @@
 from collections.abc import Awaitable, Callable
 
 from ktrdr.cli.agent_actions import strategy_of
-from ktrdr.cli.cycle_report import cycle_lines, outcome_line
-from ktrdr.cli.exit_codes import ExitCode, exit_code_of_operation
+from ktrdr.cli.cycle_report import cycle_lines
 from ktrdr.cli.follow import start_and_follow
-from ktrdr.cli.output import print_document, print_lines, say
-from ktrdr.cli.run_actions import show_started
+from ktrdr.cli.output import say
+from ktrdr.cli.run_actions import show_followed, show_started
 from ktrdr.cli.session import require_server, run_action
 from ktrdr.connect.connection import Connection
 from ktrdr.errors import Conflict
@@ -49,15 +48,9 @@ def _revive(request: Request, operation_id: str, detach: bool, as_json: bool) ->
             say(f"{operation.type} {operation.operation_id} goes on ({end})")
             return operation.operation_id
 
-        followed = await start_and_follow(connection, start)
-        ended = followed.operation
-        if as_json:
-            print_document(ended)
-        elif ended.status.is_terminal:
-            strategy = await strategy_of(connection, ended)
-            print_lines(cycle_lines(ended, strategy) if strategy is not None else [outcome_line(ended)])
-        if followed.interrupted:
-            return ExitCode.INTERRUPTED
-        return exit_code_of_operation(ended.status, ended.error.reason if ended.error else None)
+        async def describe(ended: OperationDocument) -> list[str]:
+            return cycle_lines(ended, await strategy_of(connection, ended))
+
+        return await show_followed(await start_and_follow(connection, start), describe, as_json)
 
     run_action(action, will_work=not detach)

@@ -3,11 +3,8 @@
 import sqlite3
 
 import pytest
-from conftest import AppClient
 
-from ktrdr.api.app import close_app, create_app
 from ktrdr.clock import utc_now
-from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
 from ktrdr.evaluation.trial_ledger import TrialLedger
 
@@ -22,29 +19,6 @@ indicators: {{rsi: {{type: RSI, timeperiod: 14}}}}
 fuzzy_sets: {{rsi: {{input: rsi, partition: [low, middle, high]}}}}
 labels: {{type: forward_return, horizon: 12}}
 """
-
-
-@pytest.fixture
-def workspace(tmp_path):
-    return tmp_path / "workspace"
-
-
-@pytest.fixture
-def open_client(workspace):
-    apps = []
-
-    def open_with(**environment):
-        apps.append(create_app(load_settings({"KTRDR_WORKSPACE": str(workspace), **environment})))
-        return AppClient(apps[-1])
-
-    yield open_with
-    for app in apps:
-        close_app(app)
-
-
-@pytest.fixture
-def client(open_client):
-    return open_client()
 
 
 @pytest.fixture

@@ -13,31 +13,16 @@ from ktrdr.clock import utc_now
 from ktrdr.database.engine import open_database
 from ktrdr.evaluation.trial_ledger import TrialLedger
 
-SLOW = """
-schema: 1
-name: slow_spx_trend
-hypothesis: A training of some seconds, for tests that interrupt it.
-market: {symbols: [SPX], timeframe: 1d}
-indicators: {rsi: {type: RSI, timeperiod: 14}, roc: {type: ROC, timeperiod: 20}}
-fuzzy_sets:
-  rsi: {input: rsi, partition: [low, middle, high]}
-  roc: {input: roc, partition: [falling, flat, rising]}
-labels: {type: forward_return, horizon: 5}
-model: {type: mlp, hidden: [64, 64]}
-training: {epochs: 120, patience: 120, batch_size: 128, seeds: 1}
-"""
 TRAINED = ("training.json", "model.safetensors", "predictions.parquet")
 
 
 @pytest.fixture
-def slow_workspace(workspace):
-    folder = workspace.folder / "strategies" / "slow_spx_trend"
-    folder.mkdir(parents=True)
-    (folder / "strategy.yaml").write_text(SLOW)
-    workspace.environment["KTRDR_CHECKPOINT_INTERVAL_S"] = "0.2"
-    workspace.environment["KTRDR_AGENT_PHASE_RETRIES"] = "1"
-    workspace.environment["KTRDR_AGENT_PHASE_BACKOFF_S"] = "0.1"
-    return workspace
+def patient_workspace(slow_workspace):
+    """A workspace with a slow strategy, checkpoints all the time, and one repetition of what fails by the way."""
+    slow_workspace.environment["KTRDR_CHECKPOINT_INTERVAL_S"] = "0.2"
+    slow_workspace.environment["KTRDR_AGENT_PHASE_RETRIES"] = "1"
+    slow_workspace.environment["KTRDR_AGENT_PHASE_BACKOFF_S"] = "0.1"
+    return slow_workspace
 
 
 def files_of(workspace):
@@ -49,8 +34,8 @@ def repeats(cycle):
     return [(each["phase"], each["reason"], each["by"]) for each in cycle["metadata"]["attempts"]]
 
 
-def test_a_training_killed_twice_then_cancelled_ends_with_the_bytes_of_an_undisturbed_one(slow_workspace, free_port):
-    workspace = slow_workspace
+def test_a_training_killed_twice_then_cancelled_ends_with_the_bytes_of_an_undisturbed_one(patient_workspace, free_port):
+    workspace = patient_workspace
     workspace.serve(free_port)
     arguments = ("agent", "trigger", "--strategy", "slow_spx_trend", "--seed", "5", "--bypass-gates", "--detach")
     cycle_id = workspace.json(*arguments)["operation_id"]
