@@ -117,6 +117,8 @@ class OperationRevival:
         match operation.status:
             case OperationStatus.COMPLETED:
                 raise _refusal(operation, "resume", "has completed: nothing is left to do")
+            case OperationStatus.FAILED if _was_refused(operation):
+                raise _refusal(operation, "resume", "was refused by a gate: start another cycle")
             case OperationStatus.FAILED:
                 again = f"`ktrdr operations retry {operation.operation_id}`"
                 raise _refusal(operation, "resume", f"has failed: try it again with {again}")
@@ -167,14 +169,18 @@ def _first_failed_call(steps: Sequence[RecordedStep]) -> int:
     return first
 
 
+def _was_refused(operation: Operation) -> bool:
+    return operation.error is not None and operation.error.reason.startswith(_GATE_FAILED)
+
+
 def _require_failed(operation: Operation) -> None:
-    if operation.status is OperationStatus.FAILED and operation.error is not None:
-        if operation.error.reason.startswith(_GATE_FAILED):
-            raise Conflict(
-                f"{operation.operation_id} was refused by a gate ({operation.error.reason}), and the same strategy on "
-                "the same bars will be again. Start another cycle; --bypass-gates goes on past a gate, and is recorded",
-                reason="gate_refused",
-            )
+    if _was_refused(operation):
+        raise Conflict(
+            f"{operation.operation_id} was refused by a gate, and the same strategy on the same bars will be again. "
+            "Start another cycle; --bypass-gates goes on past a gate, and is recorded",
+            reason="gate_refused",
+        )
+    if operation.status is OperationStatus.FAILED:
         return
     word = {
         OperationStatus.CANCELLED: f"was cancelled: `ktrdr operations resume {operation.operation_id}` goes on with it",

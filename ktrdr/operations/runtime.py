@@ -141,11 +141,11 @@ class WorkerRuntime:
 
 
 class _ExpectedFailures(logging.Filter):
-    """Drops the engine's trace of a failure that is an operation's honest outcome and stands on its row."""
+    """Drops the engine's trace of a failure or cancellation that is an operation's honest outcome, as its row says."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, KtrdrError)
+        return not isinstance(error, KtrdrError | dbos_errors.DBOSAwaitedWorkflowCancelledError)
 
 
 def _adopt_engine_log() -> None:

@@ -118,7 +118,8 @@ def test_a_failed_cycle_is_tried_again_unless_a_gate_refused_it(client, workspac
         workspace, "UPDATE workflow_status SET status = 'ERROR', error = ? WHERE workflow_uuid = ?", error, operation_id
     )
     assert ask(client, operation_id, "resume") == (409, "not_resumable")
-    assert f"ktrdr operations retry {operation_id}" in detail(client, operation_id, "resume")
+    next_step = f"ktrdr operations retry {operation_id}" if answer[0] == 202 else "start another cycle"
+    assert next_step in detail(client, operation_id, "resume")
     assert ask(client, operation_id, "retry") == answer
 
 
