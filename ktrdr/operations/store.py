@@ -212,7 +212,8 @@ class OperationStore:
                 reason="operation_ended",
                 operation_id=operation_id,
             )
-        self._cancel_all([operation_id])
+        with self.exclusive_lock(TRIGGER_LOCK):  # not between the children and the parent of a family that is resumed
+            self._cancel_all([operation_id])
         # A parent that was about to start a child when it was cancelled may still have done so.
         for _ in range(_CANCEL_SWEEPS):
             family = self._family(operation_id)
