@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test check bench budget-race clean
+.PHONY: demo test check bench budget-race chaos clean
 
 ## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
 demo: .venv/.runtime
@@ -30,6 +30,10 @@ bench: .venv/.dev
 ## budget-race: sixty cycles on three workers, on SQLite and PostgreSQL, against a small daily limit, and the control
 budget-race: .venv/.dev
 	$(BIN)/pytest -q -s tests/agents/full_race.py
+
+## chaos: minutes of killed workers and other injected faults
+chaos: .venv/.dev
+	$(BIN)/pytest -m chaos tests/chaos
 
 clean:
 	rm -rf .venv $(DEMO) build *.egg-info

@@ -73,7 +73,7 @@ def start_worker(
     runtime.register(BACKTESTING, backtest_operation(services))
     runtime.add_chore(trial_reconciler(operations, ledger, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))
-    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder))
+    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder))
     if starts_scheduled_cycles:
         trigger = CycleTrigger(operations, settings, services.strategies, budget, model_chooser(settings.agent))
         runtime.add_chore(CycleStarter(ScheduleStore(database), operations, trigger, utc_now).start_due)

@@ -67,34 +67,54 @@ class BudgetLedger:
         self._cycle_nano = _nano_limit(limits.cycle_usd)
 
     def open_envelope(self, cycle_id: str) -> None:
-        """Promise a cycle its whole limit. Opening one that is open changes nothing.
+        """Promise a cycle its whole limit; one that goes on after its end, what is left of it.
+
+        Opening an envelope that is open changes nothing. One that was closed is opened again under the limit of today:
+        what was spent from it stays spent, so that the limit holds over all attempts at the cycle.
 
         Raises:
-            Conflict: It does not fit into what is left of the day (`budget_exhausted`), or the cycle's envelope was
-                closed before (`envelope_closed`).
+            Conflict: It does not fit into what is left of the day, or nothing is left of it (`budget_exhausted`).
         """
         with self._writing() as (connection, today):
             present = _envelope(connection, cycle_id)
             if present is not None and present.closed_at_ms is None:
                 return
-            if present is not None:
-                raise Conflict(f"the budget of {cycle_id} was closed; start a new cycle", reason="envelope_closed")
+            before = self._promised_from(connection, today)
+            if present is None:
+                connection.execute(
+                    budget_envelopes.insert().values(
+                        cycle_id=cycle_id,
+                        opened_on=today,
+                        opened_at_ms=epoch_ms(self._clock()),
+                        limit_nano_usd=self._cycle_nano,
+                    )
+                )
+            else:
+                self._reopen(connection, cycle_id)
             promised = self._promised_from(connection, today)
-            if promised + self._cycle_nano > self._daily_nano:
-                raise Conflict(
-                    f"a cycle may cost ${to_usd(self._cycle_nano):.2f}, and ${to_usd(promised):.4f} of the day's "
+            if promised > self._daily_nano:
+                raise Conflict(  # the transaction is given up
+                    f"a cycle may cost ${to_usd(promised - before):.2f}, and ${to_usd(before):.4f} of the day's "
                     f"${to_usd(self._daily_nano):.2f} are spent or promised; wait for midnight UTC, or change "
                     "KTRDR_AGENT_DAILY_BUDGET_USD or KTRDR_AGENT_CYCLE_BUDGET_USD",
                     reason="budget_exhausted",
                 )
-            connection.execute(
-                budget_envelopes.insert().values(
-                    cycle_id=cycle_id,
-                    opened_on=today,
-                    opened_at_ms=epoch_ms(self._clock()),
-                    limit_nano_usd=self._cycle_nano,
-                )
+
+    def _reopen(self, connection: sa.Connection, cycle_id: str) -> None:
+        charged = int(
+            connection.execute(sa.select(_charged()).where(budget_attempts.c.cycle_id == cycle_id)).scalar_one()
+        )
+        if charged >= self._cycle_nano > 0:
+            raise Conflict(
+                f"{cycle_id} has spent ${to_usd(charged):.4f} of the ${to_usd(self._cycle_nano):.2f} that a cycle may "
+                "cost over all its attempts; change KTRDR_AGENT_CYCLE_BUDGET_USD, or start a new cycle",
+                reason="budget_exhausted",
             )
+        connection.execute(
+            budget_envelopes.update()
+            .where(budget_envelopes.c.cycle_id == cycle_id)
+            .values(closed_at_ms=None, limit_nano_usd=self._cycle_nano)
+        )
 
     def close_envelope(self, cycle_id: str) -> None:
         """Free what a cycle has not spent; it can make no paid call any more. Closing twice, or none, is fine."""

@@ -6,10 +6,7 @@ from pydantic import JsonValue
 
 from ktrdr.agents.budget import BudgetLedger
 from ktrdr.errors import NotFound
-from ktrdr.operations.store import OperationStore
-
-# Held from the opening of an envelope until its cycle is enqueued.
-TRIGGER_LOCK = "trigger"
+from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
 
 
 def spending_metadata(budget: BudgetLedger, cycle_id: str) -> dict[str, JsonValue]:

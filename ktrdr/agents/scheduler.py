@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from ktrdr.agents.cadence import Cadence, Interval, parse_cron, parse_interval
 from ktrdr.agents.choice import ModelChooser
 from ktrdr.agents.cycle import AGENT_RESEARCH
-from ktrdr.agents.envelopes import TRIGGER_LOCK
 from ktrdr.agents.schedule import (
     HISTORY,
     USER_PAUSE,
@@ -22,7 +21,7 @@ from ktrdr.agents.trigger import CycleRequest, CycleTrigger, ScheduledStart
 from ktrdr.clock import Clock, epoch_ms, format_time, from_epoch_ms
 from ktrdr.errors import Conflict, InvalidInput
 from ktrdr.operations.operation import Operation
-from ktrdr.operations.store import OperationStore
+from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
 
 DEFAULT_TIMEZONE = "UTC"
 # A day's budget comes back at midnight or when a cycle ends: asking costs a write lock, so not every second.

@@ -8,14 +8,14 @@ from pydantic import JsonValue
 from ktrdr.agents.budget import BudgetLedger
 from ktrdr.agents.choice import ChosenModel, ModelChooser
 from ktrdr.agents.cycle import AGENT_RESEARCH, CyclePayload
-from ktrdr.agents.envelopes import TRIGGER_LOCK, close_abandoned_envelopes
+from ktrdr.agents.envelopes import close_abandoned_envelopes
 from ktrdr.clock import format_time
 from ktrdr.config import Settings
 from ktrdr.errors import Conflict
 from ktrdr.jobs.launch import refuse_busy_strategy
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.runtime import CYCLES_QUEUE
-from ktrdr.operations.store import OperationStore
+from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
 from ktrdr.strategy.store import StrategyStore
 
 # The first cycle of a workspace takes this seed and each later one the next, so that no two design the same. On the
@@ -80,21 +80,13 @@ class CycleTrigger:
     def trigger_locked(self, request: CycleRequest) -> Operation:
         """Do what `trigger` does for who holds the trigger's lock already; raises the same."""
         model = self._choose_model(request.model)
-        if request.strategy is not None:
-            self._strategies.read(request.strategy)
-        active = self._operations.active(AGENT_RESEARCH)
-        if len(active) >= self._settings.max_concurrent_cycles:
-            raise Conflict(
-                f"{active[0].operation_id} is active and at most {self._settings.max_concurrent_cycles} cycle(s) "
-                "may be; wait for it (`ktrdr operations watch`) or cancel it (`ktrdr agent cancel`)",
-                reason="active_cycle_exists",
-                operation_id=active[0].operation_id,
-            )
+        sha256 = None if request.strategy is None else self._strategies.read(request.strategy).sha256()
+        refuse_active_cycle(self._operations, self._settings.max_concurrent_cycles)
         if request.strategy is not None:
             refuse_busy_strategy(self._operations, request.strategy)
-        return self._enqueue(request, model)
+        return self._enqueue(request, model, sha256)
 
-    def _enqueue(self, request: CycleRequest, model: ChosenModel) -> Operation:
+    def _enqueue(self, request: CycleRequest, model: ChosenModel, strategy_sha256: str | None) -> Operation:
         operation_id = self._operations.new_id(AGENT_RESEARCH)
         if model.is_paid:
             # First the money, then the cycle: what dies in between leaves an envelope that is closed as abandoned.
@@ -107,6 +99,7 @@ class CycleTrigger:
             brief=request.brief,
             model=model.name,
             strategy=request.strategy,
+            strategy_sha256=strategy_sha256,
             seed=seed,
             bypass_gates=request.bypass_gates,
         )
@@ -123,3 +116,19 @@ def _schedule_metadata(start: ScheduledStart | None) -> dict[str, JsonValue]:
     if start is None:
         return {"schedule_id": None, "scheduled_for": None}
     return {"schedule_id": start.schedule_id, "scheduled_for": format_time(start.due_at)}
+
+
+def refuse_active_cycle(operations: OperationStore, max_concurrent_cycles: int) -> None:
+    """Return if one more cycle may be active. Hold the trigger's lock from here until it is.
+
+    Raises:
+        Conflict: As many as allowed are (`active_cycle_exists`).
+    """
+    active = operations.active(AGENT_RESEARCH)
+    if len(active) >= max_concurrent_cycles:
+        raise Conflict(
+            f"{active[0].operation_id} is active and at most {max_concurrent_cycles} cycle(s) may be; wait for it "
+            "(`ktrdr operations watch`) or cancel it (`ktrdr agent cancel`)",
+            reason="active_cycle_exists",
+            operation_id=active[0].operation_id,
+        )

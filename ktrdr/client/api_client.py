@@ -122,6 +122,14 @@ class ApiClient:
         """Cancel an operation and its children."""
         return _read(OperationDocument, await self._send("POST", f"{_operation_path(operation_id)}/cancel"))
 
+    async def resume(self, operation_id: str) -> OperationDocument:
+        """Set a cancelled or interrupted operation going again."""
+        return _read(OperationDocument, await self._send("POST", f"{_operation_path(operation_id)}/resume"))
+
+    async def retry(self, operation_id: str) -> OperationDocument:
+        """Try a failed operation again."""
+        return _read(OperationDocument, await self._send("POST", f"{_operation_path(operation_id)}/retry"))
+
     async def strategies(self) -> StrategyList:
         """Return all stored strategies, oldest first."""
         return _read(StrategyList, await self._send("GET", f"{PREFIX}/strategies"))

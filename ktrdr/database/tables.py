@@ -6,7 +6,8 @@ from ktrdr.database.engine import Database
 
 metadata = sa.MetaData()
 
-# One row per event: a trial is opened, later closed. Rows are never changed; each holds the hash of the one before.
+# One row per event: a trial is opened, later closed, and both again where its operation goes on after its end.
+# Rows are never changed; each holds the hash of the one before.
 trial_events = sa.Table(
     "ktrdr_trial_events",
     metadata,
@@ -21,7 +22,8 @@ trial_events = sa.Table(
 )
 
 # Money is whole nano-dollars: sums are exact, and a token may cost as little as ten of them.
-# One row per paid cycle. It is written when the cycle is triggered and changed once, when it is closed.
+# One row per paid cycle. It is written when the cycle is triggered; the end of the cycle closes it, and setting the
+# cycle going again opens it.
 budget_envelopes = sa.Table(
     "ktrdr_budget_envelopes",
     metadata,

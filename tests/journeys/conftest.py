@@ -25,6 +25,28 @@ def workspace(tmp_path, sampled_data):
 
 
 @pytest.fixture
+def slow_workspace(workspace):
+    """A workspace whose only strategy trains for some seconds, so that there is time to interrupt it."""
+    text = """
+schema: 1
+name: slow_spx_trend
+hypothesis: A slow training, for tests that interrupt it.
+market: {symbols: [SPX], timeframe: 1d}
+indicators: {rsi: {type: RSI, timeperiod: 14}, roc: {type: ROC, timeperiod: 20}}
+fuzzy_sets:
+  rsi: {input: rsi, partition: [low, middle, high]}
+  roc: {input: roc, partition: [falling, flat, rising]}
+labels: {type: forward_return, horizon: 5}
+model: {type: mlp, hidden: [64, 64]}
+training: {epochs: 120, patience: 120, batch_size: 128, seeds: 3}
+"""
+    folder = workspace.folder / "strategies" / "slow_spx_trend"
+    folder.mkdir(parents=True)
+    (folder / "strategy.yaml").write_text(text)
+    return workspace
+
+
+@pytest.fixture
 def empty_workspace(tmp_path):
     """A fresh workspace with nothing in it."""
     workspace = Workspace(tmp_path)

@@ -26,6 +26,7 @@ CYCLE_METADATA = {
     "phase",
     "strategy_name",
     "strategy_path",
+    "strategy_sha256",
     "design_op_id",
     "training_op_id",
     "backtest_op_id",
