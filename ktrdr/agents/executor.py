@@ -6,7 +6,9 @@ ends the run.
 
 import json
 import os
+import secrets
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from ktrdr.agents.tools import (
 from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.artifacts.files import sync_folder, write_bytes_atomically, write_json_atomically
 from ktrdr.clock import Clock
-from ktrdr.errors import Conflict, InvalidInput, KtrdrError, StrategyInvalid, WorkspaceUnusable
+from ktrdr.errors import Conflict, InvalidInput, KtrdrError, OperationFailed, StrategyInvalid, WorkspaceUnusable
 from ktrdr.indicators.catalogue import CATALOGUE
 from ktrdr.market.store import BarStore
 from ktrdr.strategy.specification import StrategySpecification
@@ -72,8 +74,10 @@ class ToolExecutor:
         attempts_folder: Path,
         clock: Clock,
         subject: AssessmentContext | None = None,
+        held: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._operation_id = operation_id
+        self._held = held
         self._role = role
         self._model = model
         self._prompt_version = prompt_version
@@ -102,10 +106,11 @@ class ToolExecutor:
 
         Raises:
             WorkspaceUnusable: The folder or its disk fails; no other call would do better.
+            OperationFailed: The operation is no longer this worker's.
         """
         try:
             return json.dumps(self._carry_out(tool_name, arguments), ensure_ascii=False)
-        except WorkspaceUnusable:
+        except (WorkspaceUnusable, OperationFailed):
             raise
         except OSError as error:
             raise WorkspaceUnusable(
@@ -195,7 +200,8 @@ class ToolExecutor:
             operation_id=self._operation_id,
             created_at=self._clock(),
         )
-        attempt = self._attempts_folder / f"{self._operation_id}_strategy"
+        # A name of its own: a worker that was paused and given up may still write into another.
+        attempt = self._attempts_folder / f"{self._operation_id}_strategy_{secrets.token_hex(4)}"
         fresh_attempt(attempt)
         write_bytes_atomically(attempt / STRATEGY_FILE, to_yaml(specification).encode())
         write_json_atomically(attempt / DESIGN_FILE, record.model_dump(mode="json"))
@@ -206,7 +212,11 @@ class ToolExecutor:
             discard_attempt(attempt)
             raise taken
         try:
-            os.rename(attempt, folder)  # refuses a folder that another run has filled meanwhile
+            with self._held():
+                os.rename(attempt, folder)  # refuses a folder that another run has filled meanwhile
+        except OperationFailed:
+            discard_attempt(attempt)
+            raise
         except OSError:
             discard_attempt(attempt)
             if folder.exists():
@@ -239,7 +249,8 @@ class ToolExecutor:
             operation_id=self._operation_id,
             created_at=self._clock(),
         )
-        write_json_atomically(self._strategies.folder(name) / ASSESSMENT_FILE, record.model_dump(mode="json"))
+        with self._held():
+            write_json_atomically(self._strategies.folder(name) / ASSESSMENT_FILE, record.model_dump(mode="json"))
         self.saved_assessment = record
         return {"saved": ASSESSMENT_FILE, "strategy": name, "already_saved": False}
 

@@ -12,11 +12,14 @@ from ktrdr.api.services.agent_service import AgentService
 from ktrdr.api.services.markets_service import MarketsService
 from ktrdr.api.services.operations_service import OperationsService
 from ktrdr.api.services.strategies_service import StrategiesService
+from ktrdr.api.services.workers_service import WorkersService
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings
 from ktrdr.database.engine import Database, open_database
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.market.store import BarStore
+from ktrdr.operations.ownership import Ownership
+from ktrdr.operations.postgres_leases import worker_leases
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 
@@ -34,6 +37,7 @@ class Composition:
     agent: AgentService
     strategies: StrategiesService
     markets: MarketsService
+    workers: WorkersService
 
     def close(self) -> None:
         """Give back the database's connections."""
@@ -54,6 +58,7 @@ def compose(settings: Settings) -> Composition:
     operations = OperationsService(operation_store)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
+    leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
     trigger = CycleTrigger(operation_store, settings, strategy_store, budget, chooser)
     return Composition(
         settings=settings,
@@ -65,6 +70,7 @@ def compose(settings: Settings) -> Composition:
         agent=AgentService(operation_store, operations, trigger, budget),
         strategies=StrategiesService(strategy_store, TrialLedger(database, utc_now), settings.attempts_folder),
         markets=MarketsService(bar_store, utc_now),
+        workers=WorkersService(leases, Ownership(database)),
     )
 
 

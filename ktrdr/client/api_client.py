@@ -23,6 +23,7 @@ from ktrdr.schemas.strategies import (
     TrainingRequest,
     ValidationReport,
 )
+from ktrdr.schemas.workers import WorkerList
 
 PREFIX = "/api/v1"
 YAML_HEADERS = {"content-type": "application/yaml"}
@@ -93,6 +94,10 @@ class ApiClient:
     async def cancel(self, operation_id: str) -> OperationDocument:
         """Cancel an operation and its children."""
         return _read(OperationDocument, await self._send("POST", f"{_operation_path(operation_id)}/cancel"))
+
+    async def workers(self) -> WorkerList:
+        """Return who works on what, and what waits."""
+        return _read(WorkerList, await self._send("GET", f"{PREFIX}/workers"))
 
     async def strategies(self) -> StrategyList:
         """Return all stored strategies, oldest first."""

@@ -8,7 +8,7 @@ from typing import IO
 
 from ktrdr.config import Settings
 from ktrdr.errors import KtrdrError, WorkspaceUnusable
-from ktrdr.operations.leases import live_workers
+from ktrdr.operations.leases import FileLeases, WorkerInfo, live_workers
 
 WORKER_LOG = "worker.log"
 ALL_QUEUES = frozenset({"cycles", "compute"})
@@ -147,5 +147,22 @@ class WorkerKeeper:
             self._own = None
 
     def _served_queues(self) -> frozenset[str]:
-        workers = live_workers(self._settings.state_folder)
-        return frozenset(queue for worker in workers for queue in worker.queues)
+        return frozenset(queue for worker in live_workers_of(self._settings) for queue in worker.queues)
+
+
+def live_workers_of(settings: Settings) -> list[WorkerInfo]:
+    """Return the workers of a workspace's database that live now; of any machine, where machines share one.
+
+    Raises:
+        WorkspaceUnusable: The database server does not answer.
+    """
+    if settings.is_single_machine:
+        return live_workers(FileLeases(settings.state_folder))
+    from ktrdr.database.engine import open_database
+    from ktrdr.operations.postgres_leases import PostgresLeases
+
+    database = open_database(settings.database_url)
+    try:
+        return live_workers(PostgresLeases(database, grace_s=settings.worker_grace_s))
+    finally:
+        database.close()

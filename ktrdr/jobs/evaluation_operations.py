@@ -57,7 +57,7 @@ def training_operation(services: LaboratoryServices) -> Body:
             if not payload.part_of_cycle:
                 services.ledger.close_trial(work.operation_id, {"outcome": f"training_failed:{error.reason}"})
             raise
-        await work.step("publish", publish)
+        await work.publish("publish", publish)
         if not payload.part_of_cycle:
             outcome: Payload = {"outcome": "trained", **_object(result)}
             await work.step("close_trial", lambda: services.ledger.close_trial(work.operation_id, outcome))
@@ -98,7 +98,7 @@ def backtest_operation(services: LaboratoryServices) -> Body:
             if payload.trial_id is None:
                 services.ledger.close_trial(trial_id, {"outcome": f"backtest_failed:{error.reason}"})
             raise
-        await work.step("publish", publish)
+        await work.publish("publish", publish)
         if payload.trial_id is None:
             outcome = backtest_outcome(services, trial_id, "backtested", result)
             await work.step("close_trial", lambda: services.ledger.close_trial(trial_id, outcome))

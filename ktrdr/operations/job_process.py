@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class JobHooks:
 
     report: Callable[[float, str], Coroutine[Any, Any, None]]
     may_go_on: Callable[[], Coroutine[Any, Any, bool]]
+    environment: Mapping[str, str]
 
 
 async def run_job(module: str, request: dict[str, JsonValue], hooks: JobHooks) -> JsonValue:
@@ -42,6 +43,7 @@ async def run_job(module: str, request: dict[str, JsonValue], hooks: JobHooks) -
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=hooks.environment,
         start_new_session=True,  # a group of its own, so that a kill takes everything it started
         limit=MAX_LINE_BYTES,
     )

@@ -1,27 +1,32 @@
 """Run operations in this process: the engine, its queues, and the watch over other workers' work."""
 
-import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
 from dbos import DBOS
 from dbos import error as dbos_errors
 from pydantic import JsonValue
 
 from ktrdr.clock import Clock
 from ktrdr.database.engine import Database
+from ktrdr.database.patience import is_connection_lost, patiently
 from ktrdr.errors import KtrdrError, OperationFailed
-from ktrdr.operations.leases import WorkerLease, dead_executors
+from ktrdr.operations.leases import WorkerLease, WorkerLeases
+from ktrdr.operations.ownership import APPLICATION_VERSION, Ownership
 from ktrdr.operations.serializer import JsonSerializer
-from ktrdr.operations.store import APPLICATION_NAME, APPLICATION_VERSION, OperationStore
+from ktrdr.operations.store import APPLICATION_NAME, OperationStore
 from ktrdr.operations.work import Payload, Work, WorkerServices, Workflow
 
 CYCLES_QUEUE = "cycles"
 COMPUTE_QUEUE = "compute"
+# Children that ran in a worker that is gone, for any worker that serves cycles.
+PHASES_QUEUE = "phases"
 QUEUE_POLL_S = 0.2
+PHASES_POLL_S = 1.0
 SUPERVISION_INTERVAL_S = 1.0
 MAX_TAKEOVERS = 3
 STOP_TIMEOUT_S = 5
@@ -30,26 +35,46 @@ Body = Callable[[Work, Payload], Coroutine[Any, Any, JsonValue]]
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """This worker among the others: all leases, and its own."""
+
+    leases: WorkerLeases
+    lease: WorkerLease
+
+
 class WorkerRuntime:
-    """The engine in one worker process. Construct, `register` every operation type, `launch`, `stop`."""
+    """The engine in one worker process. Construct, `register` every operation type, `launch`, `stop`.
+
+    `job_environment` is that of the job processes.
+    """
 
     def __init__(
-        self, database: Database, store: OperationStore, *, clock: Clock, lease: WorkerLease, state_folder: Path
+        self,
+        database: Database,
+        store: OperationStore,
+        *,
+        clock: Clock,
+        membership: Membership,
+        job_environment: Mapping[str, str],
     ) -> None:
         self._store = store
-        self._lease = lease
-        self._state_folder = state_folder
+        self._ownership = Ownership(database)
+        self._lease = membership.lease
         self._stopping = threading.Event()
         self._workflows: dict[str, Workflow] = {}
-        self._services = WorkerServices(store, clock, lease.executor_id, state_folder, self._workflows)
-        self._chores: list[Callable[[], None]] = [store.cancel_orphans, self._take_over]
-        DBOS(
+        executor_id = self._lease.executor_id
+        self._services = WorkerServices(
+            store, clock, self._ownership, membership.leases, executor_id, job_environment, self._workflows
+        )
+        self._chores: list[Callable[[], None]] = [self._take_over, store.cancel_orphans]
+        self._engine = DBOS(
             config={
                 "name": APPLICATION_NAME,
                 "system_database_url": database.url,
                 "system_database_engine": database.engine,
                 "application_version": APPLICATION_VERSION,
-                "executor_id": lease.executor_id,
+                "executor_id": executor_id,
                 "serializer": JsonSerializer(),
                 "run_migrations": False,
                 "log_level": "WARNING",
@@ -72,20 +97,24 @@ class WorkerRuntime:
         """Have something done about once a second as long as the worker lives. It must be quick and idempotent."""
         self._chores.append(chore)
 
-    def launch(self, queues: Sequence[str], *, max_concurrent_cycles: int) -> None:
-        """Start taking work from the queues, first of all what this executor left unfinished."""
+    def launch(self, queues: Sequence[str], *, max_concurrent_cycles: int, compute_concurrency: int) -> None:
+        """Start taking work from the queues, first of all what workers that are gone left unfinished.
+
+        At most `compute_concurrency` jobs run in this worker, and at most `max_concurrent_cycles` cycles in all.
+        """
         DBOS.listen_queues(list(queues))
+        # Private, and what the engine uses for its own queues: those of the public `register_queue` live in the
+        # database, where the limit of one worker would become that of all, and are read anew at every poll.
+        register = self._engine._registry._register_internal_queue
+        if CYCLES_QUEUE in queues:
+            limit = max_concurrent_cycles
+            register(
+                CYCLES_QUEUE, worker_concurrency=limit, global_concurrency=limit, polling_interval_sec=QUEUE_POLL_S
+            )
+            register(PHASES_QUEUE, polling_interval_sec=PHASES_POLL_S)
+        if COMPUTE_QUEUE in queues:
+            register(COMPUTE_QUEUE, worker_concurrency=compute_concurrency, polling_interval_sec=QUEUE_POLL_S)
         DBOS.launch()
-        DBOS.register_queue(
-            CYCLES_QUEUE,
-            worker_concurrency=max_concurrent_cycles,
-            global_concurrency=max_concurrent_cycles,
-            polling_interval_sec=QUEUE_POLL_S,
-            on_conflict="always_update",
-        )
-        DBOS.register_queue(
-            COMPUTE_QUEUE, worker_concurrency=1, polling_interval_sec=QUEUE_POLL_S, on_conflict="always_update"
-        )
         threading.Thread(target=self._supervise, name="ktrdr-supervision", daemon=True).start()
 
     def stop(self) -> None:
@@ -109,37 +138,44 @@ class WorkerRuntime:
                 f"{type(error).__name__}; the worker's log has its trace", reason="internal_error"
             )
         # A cancellation, and the end of this worker, are no Exception and pass by: whoever cancels writes the time.
-        await asyncio.to_thread(self._store.mark, work.operation_id, "completed_at")
+        await patiently(lambda: self._store.mark(work.operation_id, "completed_at"))
         if failure is not None:
             raise failure
         return result
 
     def _supervise(self) -> None:
-        while not self._stopping.wait(SUPERVISION_INTERVAL_S):
+        while True:
             for chore in self._chores:
                 try:
                     chore()
-                except Exception:  # the thread's outermost frame: the next round tries again
+                except Exception as error:  # the thread's outermost frame: the next round tries again
+                    if isinstance(error, sa.exc.DBAPIError) and is_connection_lost(error):
+                        break  # whoever keeps the lease says so, once
                     _logger.exception("%s failed", getattr(chore, "__name__", chore))
+            if self._stopping.wait(SUPERVISION_INTERVAL_S):
+                return
 
     def _take_over(self) -> None:
-        """Put the work of executors that nobody holds back into its queues."""
-        others = self._store.running_executors() - {self._lease.executor_id}
-        if not others:
-            return
-        with dead_executors(self._state_folder, others) as dead:
-            if dead:
-                _logger.warning("taking over the work of %s", ", ".join(dead))
-                # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly.
-                DBOS._recover_pending_workflows(dead)
+        """Put the work of executors that are gone back into its queues."""
+        running = self._ownership.running()
+        for executor_id in self._lease.gone(set(running) - {self._lease.executor_id}):
+            _logger.warning("taking over the work of %s: %s", executor_id, ", ".join(running[executor_id]))
+            for operation_id in running[executor_id]:
+                # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly. It does
+                # nothing where another worker was quicker.
+                self._engine._sys_db.reenqueue_for_recovery(operation_id, [executor_id], PHASES_QUEUE)
 
 
 class _ExpectedFailures(logging.Filter):
-    """Drops the engine's trace of a failure that is an operation's honest outcome and stands on its row."""
+    """Drops the engine's words on what is said elsewhere.
+
+    That is the trace of a failure that is an operation's honest outcome and stands on its row; and, several times a
+    second from each of its threads, that PostgreSQL does not answer: whoever keeps the lease says so once.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, KtrdrError)
+        return not isinstance(error, KtrdrError) and "psycopg.OperationalError" not in record.getMessage()
 
 
 def _adopt_engine_log() -> None:

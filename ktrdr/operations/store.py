@@ -15,7 +15,7 @@ from pydantic import JsonValue
 
 from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
 from ktrdr.database.engine import Database
-from ktrdr.database.lock import exclusive_lock
+from ktrdr.database.lock import exclusive_lock, migration_lock
 from ktrdr.database.tables import create_tables
 from ktrdr.errors import Conflict, InvalidInput, NotFound, OperationFailed
 from ktrdr.operations.operation import (
@@ -27,11 +27,10 @@ from ktrdr.operations.operation import (
     Progress,
     new_operation_id,
 )
+from ktrdr.operations.ownership import APPLICATION_VERSION, operations_engine
 from ktrdr.operations.serializer import JsonSerializer
 
 APPLICATION_NAME = "ktrdr"
-# Raised only when the order of a workflow's steps changes: running operations of another version are not taken up.
-APPLICATION_VERSION = "1"
 MAX_PAGE = 200
 METADATA_PREFIX = "metadata."
 
@@ -49,16 +48,22 @@ _ACTIVE = [name for name, status in _STATUS.items() if not status.is_terminal]
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
 # The engine's own time is indexed, but has whole seconds on SQLite before Python 3.12: ours decides within a second.
-_CREATED_AT_MS = sa.func.coalesce(SystemSchema.workflow_status.c.attributes["created_at"].as_integer(), 0)
+_CREATED_AT_MS = sa.func.coalesce(
+    sa.cast(SystemSchema.workflow_status.c.attributes["created_at"].as_string(), sa.BigInteger), 0
+)
 _PAGE_KEY = (SystemSchema.workflow_status.c.created_at, _CREATED_AT_MS, SystemSchema.workflow_status.c.workflow_uuid)
 _CANCEL_SWEEPS = 20
 _CANCEL_SWEEP_PAUSE_S = 0.05
 
 
 def migrate_database(database: Database) -> None:
-    """Bring DBOS's tables and ours up to date. For composition roots only; a client never migrates."""
-    DBOS.migrate(database.url)
-    create_tables(database)
+    """Bring DBOS's tables and ours up to date, however many start at once.
+
+    For composition roots only; a client never migrates.
+    """
+    with migration_lock(database):
+        DBOS.migrate(database.url)
+        create_tables(database)
 
 
 class OperationStore:
@@ -76,11 +81,8 @@ class OperationStore:
             retry_connection_errors=False,
         )
         # DBOS's own paging is by offset, which repeats and skips rows while new ones arrive: pages are read
-        # from its table with a key. Its schema lives in a schema of that name on PostgreSQL only.
-        schema = None if database.is_sqlite else "dbos"
-        self._engine = database.engine.execution_options(
-            schema_translate_map={SystemSchema.metadata_obj.schema: schema}
-        )
+        # from its table with a key.
+        self._engine = operations_engine(database)
 
     def enqueue(
         self,
@@ -223,24 +225,9 @@ class OperationStore:
         if orphans:
             self._cancel_all(orphans)
 
-    def running_executors(self) -> set[str]:
-        """Return the executor ids that hold running operations, alive or not."""
-        table = SystemSchema.workflow_status
-        query = sa.select(table.c.executor_id).distinct().where(table.c.status == "PENDING")
-        with self._engine.connect() as connection:
-            return {name for name in connection.execute(query).scalars() if name}
-
     def exclusive_lock(self, name: str) -> AbstractContextManager[None]:
         """Return a context that only one holder at a time is in, over all threads, processes and machines."""
         return exclusive_lock(self._database, name)
-
-    def is_owned_by(self, operation_id: str, executor_id: str) -> bool:
-        """Whether an operation runs and this executor holds it: else its work must stop and its word not count."""
-        table = SystemSchema.workflow_status
-        query = sa.select(table.c.status, table.c.executor_id).where(table.c.workflow_uuid == operation_id)
-        with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
-        return row is not None and tuple(row) == ("PENDING", executor_id)
 
     def write_attributes(self, operation_id: str, attributes: dict[str, JsonValue]) -> None:
         """Merge top-level attributes into an operation's row."""
@@ -290,6 +277,7 @@ class OperationStore:
                 table.c.name,
                 table.c.parent_workflow_id,
                 table.c.executor_id,
+                table.c.application_version,
                 table.c.created_at,
                 _CREATED_AT_MS.label("created_at_ms"),
                 table.c.completed_at,
@@ -308,6 +296,8 @@ class OperationStore:
     def _operation(self, row: sa.RowMapping) -> Operation:
         status = _STATUS[row["status"]]
         attributes: dict[str, Any] = row["attributes"] or {}
+        if not status.is_terminal and row["application_version"] not in (None, APPLICATION_VERSION):
+            attributes = {**attributes, **_stalled_attributes(row["application_version"])}
         ended_ms = attributes.get("completed_at") or row["completed_at"]
         return Operation(
             operation_id=row["workflow_uuid"],
@@ -347,6 +337,15 @@ def initial_attributes(created_at: datetime, metadata: dict[str, JsonValue]) -> 
 def metadata_attributes(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Return metadata as top-level attributes: merging is by top-level key, so two writers keep both keys."""
     return {METADATA_PREFIX + key: value for key, value in metadata.items()}
+
+
+def _stalled_attributes(version: str) -> dict[str, JsonValue]:
+    """Return what is shown of an operation that no worker of this version takes up."""
+    words = (
+        f"begun by a ktrdr whose operations are of version {version}; this one runs version {APPLICATION_VERSION} and "
+        "leaves it alone. Cancel it, or start a worker of that ktrdr"
+    )
+    return metadata_attributes({"stalled": words})
 
 
 def _progress(status: OperationStatus, written: dict[str, Any] | None, executor_id: str | None) -> Progress:

@@ -1,28 +1,27 @@
 """What the body of an operation may do: durable steps, children, a job process, words about itself."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowAttributes, SetWorkflowID
 from dbos import error as dbos_errors
 from pydantic import JsonValue
 
-from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
+from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt, promote_attempt
 from ktrdr.clock import Clock
+from ktrdr.database.patience import is_connection_lost, patiently
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.operations.job_process import OWNERSHIP_POLL_S, JobHooks, run_job
-from ktrdr.operations.leases import live_workers
+from ktrdr.operations.leases import WorkerLeases, live_workers
 from ktrdr.operations.operation import OperationStatus, new_operation_id
+from ktrdr.operations.ownership import APPLICATION_VERSION, Ownership
 from ktrdr.operations.serializer import error_reason
-from ktrdr.operations.store import (
-    APPLICATION_NAME,
-    APPLICATION_VERSION,
-    OperationStore,
-    initial_attributes,
-)
+from ktrdr.operations.store import APPLICATION_NAME, OperationStore, initial_attributes, metadata_attributes
 
 CHILD_POLL_S = 0.2
 ENGINE_PATIENCE_S = 5.0
@@ -38,8 +37,10 @@ class WorkerServices:
 
     store: OperationStore
     clock: Clock
+    ownership: Ownership
+    leases: WorkerLeases
     executor_id: str
-    state_folder: Path
+    job_environment: Mapping[str, str]
     workflows: dict[str, Workflow]
 
 
@@ -59,9 +60,26 @@ class Work:
         """Run a blocking function once, in a thread, and remember its JSON result."""
 
         async def run() -> T:
-            return await asyncio.to_thread(function)
+            return await patiently(function)
 
         return await DBOS.run_step_async({"name": name}, run)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Return a context in which this operation stays this worker's own; nothing in it may write to the operation.
+
+        What becomes visible to others is put in place inside: a worker that was paused, given up and woken finds the
+        operation taken over (OperationFailed, `taken_over`) instead of overwriting what its successor made.
+        """
+        return self._services.ownership.held(self._services.executor_id, self.operation_id)
+
+    async def publish(self, name: str, function: Callable[[], T]) -> T:
+        """As `step`, for a function that puts this operation's files into place: it runs only while `held`."""
+
+        def run() -> T:
+            with self.held():
+                return function()
+
+        return await self.step(name, run)
 
     async def interruptible_step(self, name: str, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine once and remember its JSON result; it is cancelled with the operation."""
@@ -90,11 +108,20 @@ class Work:
         return await self.interruptible_step(name, run)
 
     async def _is_ours(self) -> bool:
-        return await asyncio.to_thread(self._store.is_owned_by, self.operation_id, self._services.executor_id)
+        holds, executor_id = self._services.ownership.holds, self._services.executor_id
+        try:
+            return await asyncio.to_thread(holds, executor_id, self.operation_id)
+        except sa.exc.DBAPIError as error:
+            if not is_connection_lost(error):
+                raise
+            return True  # nobody can have taken it; if we alone are cut off, what we make is never published
 
     async def annotate(self, metadata: Payload) -> None:
         """Set keys of this operation's metadata, once."""
-        await self.step("annotate", lambda: self._store.write_metadata(self.operation_id, metadata))
+        await self.step("annotate", lambda: self._write_attributes(metadata_attributes(metadata)))
+
+    def _write_attributes(self, attributes: Payload) -> None:
+        self._services.ownership.write_attributes(self._services.executor_id, self.operation_id, attributes)
 
     async def report(self, percentage: float, current_step: str) -> None:
         """Write progress. Call it from inside a step, at most twice a second."""
@@ -103,22 +130,36 @@ class Work:
             "current_step": current_step,
             "executor_id": self._services.executor_id,
         }
-        await asyncio.to_thread(self._store.write_attributes, self.operation_id, {"progress": progress})
+        try:
+            await asyncio.to_thread(self._write_attributes, {"progress": progress})
+        except sa.exc.DBAPIError as error:
+            if not is_connection_lost(error):
+                raise
+            # Progress is no reason to wait: the next report says more.
 
     async def run_job(self, module: str, request: Payload, *, attempt: Path) -> JsonValue:
         """Run a job process as a step that ends with the operation. Its progress becomes the operation's.
 
-        The job finds an empty folder `attempt`, whose path is added to its request; the folder stays only if the job
-        succeeds.
+        The job finds an empty folder of its own, whose path is added to its request as `attempt`. If it succeeds, what
+        it left there becomes the folder `attempt`; else it is removed.
         """
+        # The job of a worker that was paused and given up goes on writing: into this folder, not into its successor's.
+        own = attempt.with_name(f"{attempt.name}.{self._services.executor_id}")
+        hooks = JobHooks(self.report, self._is_ours, self._services.job_environment)
+
+        def promote() -> None:
+            with self.held():
+                promote_attempt(own, attempt)
 
         async def run() -> JsonValue:
-            await asyncio.to_thread(fresh_attempt, attempt)
+            await asyncio.to_thread(fresh_attempt, own)
             try:
-                return await run_job(module, {**request, "attempt": str(attempt)}, JobHooks(self.report, self._is_ours))
+                result = await run_job(module, {**request, "attempt": str(own)}, hooks)
+                await patiently(promote)
             except BaseException:
-                discard_attempt(attempt)
+                discard_attempt(own)
                 raise
+            return result
 
         return await self.interruptible_step(module.rpartition(".")[2], run)
 
@@ -172,14 +213,14 @@ class Work:
         """Return whether the child was taken up, or still may be: a full queue is not an absent worker."""
         unserved_s = 0.0
         while True:
-            child = await asyncio.to_thread(self._store.get, operation_id)
+            child = await patiently(lambda: self._store.get(operation_id))
             if child.status is not OperationStatus.PENDING:
                 return True
-            workers = await asyncio.to_thread(live_workers, self._services.state_folder)
+            workers = await patiently(lambda: live_workers(self._services.leases))
             served = any(queue in worker.queues for worker in workers)
             unserved_s = 0.0 if served else unserved_s + CHILD_POLL_S
             if unserved_s > timeout_s:
-                await asyncio.to_thread(self._store.cancel, operation_id)
+                await patiently(lambda: self._store.cancel(operation_id))
                 return False
             await asyncio.sleep(CHILD_POLL_S)
 

@@ -52,6 +52,7 @@ def test_routes_are_those_of_the_design(client):
         "POST /strategies/validate",
         "POST /strategies",
         "GET /markets",
+        "GET /workers",
         "POST /markets/samples",
         "POST /markets/import",
         "GET /health",

@@ -1,6 +1,7 @@
-"""A real worker with toy operations: `python toy_worker.py STATE_FOLDER QUEUES`."""
+"""A real worker with toy operations: `python toy_worker.py STATE_FOLDER QUEUES URL GRACE_S CONCURRENCY`."""
 
 import json
+import os
 import sys
 import threading
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 from ktrdr.clock import utc_now
 from ktrdr.database.engine import open_database
 from ktrdr.operations.job_child import die_with_parent
-from ktrdr.operations.leases import lease_worker_number
-from ktrdr.operations.runtime import COMPUTE_QUEUE, WorkerRuntime
+from ktrdr.operations.postgres_leases import worker_leases
+from ktrdr.operations.runtime import COMPUTE_QUEUE, Membership, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
+from ktrdr.telemetry.logs import configure_logging
 
 
 async def job(work, payload):
@@ -34,19 +36,24 @@ async def inner(work, payload):
 
 def main() -> None:
     die_with_parent()
-    state = Path(sys.argv[1])
-    database = open_database(f"sqlite:///{state / 'state.sqlite'}")
+    configure_logging()
+    state, queues, url = Path(sys.argv[1]), sys.argv[2].split(","), sys.argv[3]
+    database = open_database(url)
     migrate_database(database)
     store = OperationStore(database, utc_now)
-    queues = sys.argv[2].split(",")
-    lease = lease_worker_number(state, queues)
-    runtime = WorkerRuntime(database, store, clock=utc_now, lease=lease, state_folder=state)
+    stop = threading.Event()
+    leases = worker_leases(database, state, grace_s=float(sys.argv[4]))
+    lease = leases.lease(queues, on_lost=stop.set)
+    runtime = WorkerRuntime(
+        database, store, clock=utc_now, membership=Membership(leases, lease), job_environment=os.environ
+    )
     for operation_type, body in {"toy_job": job, "toy_parent": parent, "toy_inner": inner}.items():
         runtime.register(operation_type, body)
-    runtime.launch(queues, max_concurrent_cycles=4)
+    runtime.launch(queues, max_concurrent_cycles=4, compute_concurrency=int(sys.argv[5]))
     sys.stdout.write(json.dumps({"worker": lease.executor_id}) + "\n")
     sys.stdout.flush()
-    threading.Event().wait()
+    stop.wait()
+    os._exit(1)
 
 
 main()

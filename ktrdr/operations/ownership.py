@@ -1,0 +1,97 @@
+"""Which worker works on which operation, and what only that worker may do."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+from dbos._schemas.system_database import SystemSchema
+from pydantic import JsonValue
+
+from ktrdr.database.engine import Database
+from ktrdr.errors import OperationFailed
+
+# Raised only when the order of a workflow's steps changes: running operations of another version are not taken up.
+APPLICATION_VERSION = "1"
+_TABLE = SystemSchema.workflow_status
+# The engine's index of what waits or runs is used only where its condition stands in the query word for word.
+IN_FLIGHT = _TABLE.c.status.in_([sa.literal_column("'ENQUEUED'"), sa.literal_column("'PENDING'")])
+_OURS_TO_RUN = (IN_FLIGHT, _TABLE.c.application_version == APPLICATION_VERSION)
+
+
+def operations_engine(database: Database) -> sa.Engine:
+    """Return the engine for DBOS's tables, which live in a schema of their own on PostgreSQL only."""
+    schema = None if database.is_sqlite else "dbos"
+    return database.engine.execution_options(schema_translate_map={SystemSchema.metadata_obj.schema: schema})
+
+
+class Ownership:
+    """Who works on what, as the operations' own rows say. Thread-safe; holds no state."""
+
+    def __init__(self, database: Database) -> None:
+        self._is_sqlite = database.is_sqlite
+        self._engine = operations_engine(database)
+
+    def running(self) -> dict[str, list[str]]:
+        """Return the ids of running operations by the executor that holds them, alive or not."""
+        query = sa.select(_TABLE.c.executor_id, _TABLE.c.workflow_uuid).where(
+            *_OURS_TO_RUN, _TABLE.c.status == "PENDING"
+        )
+        found: dict[str, list[str]] = {}
+        with self._engine.connect() as connection:
+            for executor_id, operation_id in connection.execute(query):
+                found.setdefault(executor_id, []).append(operation_id)
+        return found
+
+    def waiting(self) -> dict[str, int]:
+        """Return how many operations wait in each queue; a queue where none does is left out."""
+        query = (
+            sa.select(_TABLE.c.queue_name, sa.func.count())
+            .where(*_OURS_TO_RUN, _TABLE.c.status == "ENQUEUED")
+            .group_by(_TABLE.c.queue_name)
+        )
+        with self._engine.connect() as connection:
+            return {queue: int(count) for queue, count in connection.execute(query)}
+
+    def holds(self, executor_id: str, operation_id: str) -> bool:
+        """Whether an operation runs and this executor holds it: else its work must stop and its word not count."""
+        with self._engine.connect() as connection:
+            return _is_held(connection, executor_id, operation_id, lock=False)
+
+    @contextmanager
+    def held(self, executor_id: str, operation_id: str) -> Iterator[None]:
+        """Keep an operation this executor's own as long as the block runs: nobody takes it over or cancels it.
+
+        The block must not write to the operation. On SQLite the row stays free, since there a worker that is paused
+        keeps its lease and nobody takes its work; a cancellation then leaves the block's files whole all the same.
+
+        Raises:
+            OperationFailed: It is not this executor's, or no longer (`taken_over`).
+        """
+        with self._engine.connect() as connection:
+            if not _is_held(connection, executor_id, operation_id, lock=not self._is_sqlite):
+                raise OperationFailed(
+                    f"{operation_id} was cancelled, or another worker has taken it over; what {executor_id} made of "
+                    "it is dropped",
+                    reason="taken_over",
+                )
+            if self._is_sqlite:
+                connection.rollback()
+            yield
+
+    def write_attributes(self, executor_id: str, operation_id: str, attributes: dict[str, JsonValue]) -> bool:
+        """Merge top-level attributes into an operation's row if this executor holds it. Returns whether it does."""
+        row = _TABLE.c.workflow_uuid == operation_id
+        with self._engine.begin() as connection:
+            if self._is_sqlite:
+                connection.execute(sa.text("BEGIN IMMEDIATE"))  # pysqlite would begin at the update, after the reading
+            if not _is_held(connection, executor_id, operation_id, lock=not self._is_sqlite):
+                return False
+            present = connection.execute(sa.select(_TABLE.c.attributes).where(row)).scalar_one()
+            connection.execute(sa.update(_TABLE).where(row).values(attributes={**(present or {}), **attributes}))
+        return True
+
+
+def _is_held(connection: sa.Connection, executor_id: str, operation_id: str, *, lock: bool) -> bool:
+    query = sa.select(_TABLE.c.status, _TABLE.c.executor_id).where(_TABLE.c.workflow_uuid == operation_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    return row is not None and tuple(row) == ("PENDING", executor_id)
