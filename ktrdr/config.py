@@ -145,6 +145,18 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+def known_settings() -> set[str]:
+    """Return the names of all environment variables that `load_settings` reads."""
+    asked: set[str] = set()
+
+    class Asked(dict[str, str]):
+        def get(self, name: str, default: object = None) -> None:  # type: ignore[override]
+            asked.add(name)
+
+    load_settings(Asked())
+    return asked
+
+
 def _agent_settings(variables: Mapping[str, str]) -> AgentSettings:
     return AgentSettings(
         anthropic=ProviderSettings(

@@ -9,19 +9,16 @@ from pydantic import JsonValue
 
 from ktrdr.database.engine import Database
 from ktrdr.errors import OperationFailed
+from ktrdr.operations.engine_tables import APPLICATION_VERSION, IN_FLIGHT, operations_engine
+from ktrdr.operations.turns import next_turn, read_turns
 
-# Raised only when the order of a workflow's steps changes: running operations of another version are not taken up.
-APPLICATION_VERSION = "1"
 _TABLE = SystemSchema.workflow_status
-# The engine's index of what waits or runs is used only where its condition stands in the query word for word.
-IN_FLIGHT = _TABLE.c.status.in_([sa.literal_column("'ENQUEUED'"), sa.literal_column("'PENDING'")])
 _OURS_TO_RUN = (IN_FLIGHT, _TABLE.c.application_version == APPLICATION_VERSION)
-
-
-def operations_engine(database: Database) -> sa.Engine:
-    """Return the engine for DBOS's tables, which live in a schema of their own on PostgreSQL only."""
-    schema = None if database.is_sqlite else "dbos"
-    return database.engine.execution_options(schema_translate_map={SystemSchema.metadata_obj.schema: schema})
+_ONE_WAITING: sa.Select[int] = (
+    sa.select(sa.literal_column("1", sa.Integer))
+    .where(IN_FLIGHT, _TABLE.c.status == "ENQUEUED", _TABLE.c.queue_name == sa.bindparam("queue"))
+    .limit(1)
+)
 
 
 class Ownership:
@@ -30,6 +27,10 @@ class Ownership:
     def __init__(self, database: Database) -> None:
         self._is_sqlite = database.is_sqlite
         self._engine = operations_engine(database)
+
+    def turn_of_child(self, queue: str) -> int:
+        """Return whose turn it is when an operation that works puts a child into a queue."""
+        return next_turn(read_turns(self._engine, queue), is_child=True)
 
     def running(self) -> dict[str, list[str]]:
         """Return the ids of running operations by the executor that holds them, alive or not."""
@@ -41,6 +42,11 @@ class Ownership:
             for executor_id, operation_id in connection.execute(query):
                 found.setdefault(executor_id, []).append(operation_id)
         return found
+
+    def does_wait(self, queue: str) -> bool:
+        """Whether an operation waits in a queue. Much cheaper than trying to take one."""
+        with self._engine.connect() as connection:
+            return connection.execute(_ONE_WAITING, {"queue": queue}).first() is not None
 
     def waiting(self) -> dict[str, int]:
         """Return how many operations wait in each queue; a queue where none does is left out."""

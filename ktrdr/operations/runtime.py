@@ -15,8 +15,9 @@ from ktrdr.clock import Clock
 from ktrdr.database.engine import Database
 from ktrdr.database.patience import is_connection_lost, patiently
 from ktrdr.errors import KtrdrError, OperationFailed
+from ktrdr.operations.engine_tables import APPLICATION_VERSION
 from ktrdr.operations.leases import WorkerLease, WorkerLeases
-from ktrdr.operations.ownership import APPLICATION_VERSION, Ownership
+from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.serializer import JsonSerializer
 from ktrdr.operations.store import APPLICATION_NAME, OperationStore
 from ktrdr.operations.work import Payload, Work, WorkerServices, Workflow
@@ -115,6 +116,9 @@ class WorkerRuntime:
         if COMPUTE_QUEUE in queues:
             register(COMPUTE_QUEUE, worker_concurrency=compute_concurrency, polling_interval_sec=QUEUE_POLL_S)
         DBOS.launch()
+        # Private: the engine asks it before each attempt to take something, of which there are a dozen a second. An
+        # idle attempt costs ten times what asking does.
+        self._engine._sys_db.dequeue_scopes = self._scopes_of_queue  # type: ignore[method-assign]
         threading.Thread(target=self._supervise, name="ktrdr-supervision", daemon=True).start()
 
     def stop(self) -> None:
@@ -142,6 +146,9 @@ class WorkerRuntime:
         if failure is not None:
             raise failure
         return result
+
+    def _scopes_of_queue(self, queue_name: str) -> list[str | None]:
+        return [None] if self._ownership.does_wait(queue_name) else []
 
     def _supervise(self) -> None:
         while True:

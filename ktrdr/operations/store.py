@@ -17,7 +17,8 @@ from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.lock import exclusive_lock, migration_lock
 from ktrdr.database.tables import create_tables
-from ktrdr.errors import Conflict, InvalidInput, NotFound, OperationFailed
+from ktrdr.errors import Conflict, InvalidInput, NotFound, OperationFailed, WorkspaceUnusable
+from ktrdr.operations.engine_tables import APPLICATION_VERSION, IN_FLIGHT, operations_engine
 from ktrdr.operations.operation import (
     OPERATION_ID_PATTERN,
     Operation,
@@ -27,8 +28,8 @@ from ktrdr.operations.operation import (
     Progress,
     new_operation_id,
 )
-from ktrdr.operations.ownership import APPLICATION_VERSION, operations_engine
 from ktrdr.operations.serializer import JsonSerializer
+from ktrdr.operations.turns import next_turn, read_turns
 
 APPLICATION_NAME = "ktrdr"
 MAX_PAGE = 200
@@ -60,10 +61,19 @@ def migrate_database(database: Database) -> None:
     """Bring DBOS's tables and ours up to date, however many start at once.
 
     For composition roots only; a client never migrates.
+
+    Raises:
+        WorkspaceUnusable: The database refuses.
     """
-    with migration_lock(database):
-        DBOS.migrate(database.url)
-        create_tables(database)
+    try:
+        with migration_lock(database):
+            DBOS.migrate(database.url)
+            create_tables(database)
+    except sa.exc.DBAPIError as error:
+        raise WorkspaceUnusable(
+            f"the database's tables cannot be brought up to date: {error.orig}. Check the disk, and that the database "
+            "is one of ktrdr's and may be changed"
+        ) from error
 
 
 class OperationStore:
@@ -102,6 +112,7 @@ class OperationStore:
                 "queue_name": queue,
                 "workflow_id": operation_id,
                 "app_version": APPLICATION_VERSION,
+                "priority": next_turn(read_turns(self._engine, queue), is_child=False),
                 "attributes": initial_attributes(now, metadata),
             },
             payload,
@@ -218,7 +229,7 @@ class OperationStore:
         query = (
             sa.select(child.c.workflow_uuid)
             .join(parent, parent.c.workflow_uuid == child.c.parent_workflow_id)
-            .where(child.c.status.in_(_ACTIVE), parent.c.status == "CANCELLED")
+            .where(sa.or_(IN_FLIGHT, child.c.status == "DELAYED"), parent.c.status == "CANCELLED")
         )
         with self._engine.connect() as connection:
             orphans = connection.execute(query).scalars().all()

@@ -16,10 +16,11 @@ from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt, promote_atte
 from ktrdr.clock import Clock
 from ktrdr.database.patience import is_connection_lost, patiently
 from ktrdr.errors import KtrdrError, OperationFailed
+from ktrdr.operations.engine_tables import APPLICATION_VERSION
 from ktrdr.operations.job_process import OWNERSHIP_POLL_S, JobHooks, run_job
 from ktrdr.operations.leases import WorkerLeases, live_workers
 from ktrdr.operations.operation import OperationStatus, new_operation_id
-from ktrdr.operations.ownership import APPLICATION_VERSION, Ownership
+from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.serializer import error_reason
 from ktrdr.operations.store import APPLICATION_NAME, OperationStore, initial_attributes, metadata_attributes
 
@@ -187,6 +188,7 @@ class Work:
             OperationFailed: The child failed or was cancelled (its own reason), or for `start_timeout_s` seconds
                 no living worker served the queue (`unavailable`); it is cancelled then.
         """
+        turn = await patiently(lambda: self._services.ownership.turn_of_child(queue))
         handle = await DBOS.enqueue_workflow_with_options_async(
             {
                 "workflow_name": operation_type,
@@ -194,6 +196,7 @@ class Work:
                 "workflow_id": operation_id,
                 "app_version": APPLICATION_VERSION,
                 "application_name": APPLICATION_NAME,
+                "priority": turn,
                 "attributes": initial_attributes(self._services.clock(), {}),
             },
             payload,
