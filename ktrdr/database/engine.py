@@ -1,7 +1,7 @@
 """Open the database with the settings that durable work needs."""
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -19,15 +19,38 @@ class Database:
 
     url: str
     engine: sa.Engine
+    _others: list[sa.Engine] = field(default_factory=list)
 
     @property
     def is_sqlite(self) -> bool:
         """Whether this is a file on this machine."""
         return self.engine.dialect.name == "sqlite"
 
+    def single_connection_engine(self, *, timeout_s: float) -> sa.Engine:
+        """Return another engine on a PostgreSQL database: one connection, which is kept, and no transactions.
+
+        A query that takes longer than `timeout_s` seconds, and a server that is silent for so long, are errors.
+        """
+        milliseconds = int(1000 * timeout_s)
+        other = sa.create_engine(
+            self.engine.url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=1,
+            max_overflow=0,
+            pool_reset_on_return=None,  # so that what a session holds outlives a statement
+            connect_args={
+                "connect_timeout": max(2, int(timeout_s)),
+                "tcp_user_timeout": milliseconds,
+                "options": f"-c statement_timeout={milliseconds}",
+            },
+        )
+        self._others.append(other)
+        return other
+
     def close(self) -> None:
         """Give back all connections."""
-        self.engine.dispose()
+        for engine in (self.engine, *self._others):
+            engine.dispose()
 
 
 def open_database(url: str) -> Database:
@@ -68,26 +91,6 @@ def open_database(url: str) -> Database:
             f"cannot open the database {address.render_as_string(hide_password=True)}: {error.orig}. {remedy}"
         ) from error
     return Database(url, engine)
-
-
-def single_connection_engine(database: Database, *, timeout_s: float) -> sa.Engine:
-    """Return another engine on a PostgreSQL database, with one connection that is kept, each statement its own.
-
-    A query that takes longer than `timeout_s` seconds, and a server that is silent for so long, are errors.
-    """
-    milliseconds = int(1000 * timeout_s)
-    return sa.create_engine(
-        database.engine.url,
-        isolation_level="AUTOCOMMIT",
-        pool_size=1,
-        max_overflow=0,
-        pool_reset_on_return=None,  # so that what a session holds outlives a statement
-        connect_args={
-            "connect_timeout": max(2, int(timeout_s)),
-            "tcp_user_timeout": milliseconds,
-            "options": f"-c statement_timeout={milliseconds}",
-        },
-    )
 
 
 def _open_sqlite(address: sa.URL, path: Path) -> sa.Engine:

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from ktrdr.database.engine import Database
 from ktrdr.errors import OperationFailed
-from ktrdr.operations.engine_tables import APPLICATION_VERSION, IN_FLIGHT, operations_engine
+from ktrdr.operations.engine_tables import APPLICATION_VERSION, IN_FLIGHT, operations_engine, polling_engine
 from ktrdr.operations.turns import next_turn, read_turns
 
 _TABLE = SystemSchema.workflow_status
@@ -27,6 +27,7 @@ class Ownership:
     def __init__(self, database: Database) -> None:
         self._is_sqlite = database.is_sqlite
         self._engine = operations_engine(database)
+        self._polling_engine = polling_engine(database)
 
     def turn_of_child(self, queue: str) -> int:
         """Return whose turn it is when an operation that works puts a child into a queue."""
@@ -38,14 +39,14 @@ class Ownership:
             *_OURS_TO_RUN, _TABLE.c.status == "PENDING"
         )
         found: dict[str, list[str]] = {}
-        with self._engine.connect() as connection:
+        with self._polling_engine.connect() as connection:
             for executor_id, operation_id in connection.execute(query):
                 found.setdefault(executor_id, []).append(operation_id)
         return found
 
     def does_wait(self, queue: str) -> bool:
         """Whether an operation waits in a queue. Much cheaper than trying to take one."""
-        with self._engine.connect() as connection:
+        with self._polling_engine.connect() as connection:
             return connection.execute(_ONE_WAITING, {"queue": queue}).first() is not None
 
     def waiting(self) -> dict[str, int]:
@@ -60,7 +61,7 @@ class Ownership:
 
     def holds(self, executor_id: str, operation_id: str) -> bool:
         """Whether an operation runs and this executor holds it: else its work must stop and its word not count."""
-        with self._engine.connect() as connection:
+        with self._polling_engine.connect() as connection:
             return _is_held(connection, executor_id, operation_id, lock=False)
 
     @contextmanager

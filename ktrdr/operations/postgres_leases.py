@@ -17,7 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from ktrdr import __version__
-from ktrdr.database.engine import Database, single_connection_engine
+from ktrdr.database.engine import Database
 from ktrdr.database.tables import workers as table
 from ktrdr.errors import WorkspaceUnusable
 from ktrdr.operations.leases import (
@@ -60,7 +60,7 @@ class PostgresLeases:
         Raises:
             WorkspaceUnusable: The database does not answer, or all numbers are taken.
         """
-        engine = single_connection_engine(self._database, timeout_s=self._grace_s)
+        engine = self._database.single_connection_engine(timeout_s=self._grace_s)
         try:
             with engine.connect() as connection:
                 taken = _take_number(connection, queues)

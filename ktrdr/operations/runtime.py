@@ -26,7 +26,7 @@ CYCLES_QUEUE = "cycles"
 COMPUTE_QUEUE = "compute"
 # Children that ran in a worker that is gone, for any worker that serves cycles.
 PHASES_QUEUE = "phases"
-QUEUE_POLL_S = 0.2
+QUEUE_POLL_S = 0.25
 PHASES_POLL_S = 1.0
 SUPERVISION_INTERVAL_S = 1.0
 MAX_TAKEOVERS = 3
@@ -78,6 +78,7 @@ class WorkerRuntime:
                 "executor_id": executor_id,
                 "serializer": JsonSerializer(),
                 "run_migrations": False,
+                "notification_coalesce_sec": 1.0,  # nothing here notifies, and by default it looks 100 times a second
                 "log_level": "WARNING",
             }
         )
