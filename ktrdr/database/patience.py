@@ -14,9 +14,11 @@ _LOST_CLASSES = ("08", "57P")
 T = TypeVar("T")
 
 
-def is_connection_lost(error: sa.exc.DBAPIError) -> bool:
+def is_connection_lost(error: sa.exc.SQLAlchemyError) -> bool:
     """Whether PostgreSQL could not be asked, so that asking again may help. Never so for a file."""
-    origin = error.orig
+    if isinstance(error, sa.exc.TimeoutError):
+        return True  # all connections are busy with waiting for an answer
+    origin = error.orig if isinstance(error, sa.exc.DBAPIError) else None
     if not isinstance(origin, psycopg.OperationalError):
         return False
     return origin.sqlstate is None or origin.sqlstate.startswith(_LOST_CLASSES)
@@ -27,7 +29,7 @@ async def patiently(function: Callable[[], T]) -> T:
     while True:
         try:
             return await asyncio.to_thread(function)
-        except sa.exc.DBAPIError as error:
+        except sa.exc.SQLAlchemyError as error:
             if not is_connection_lost(error):
                 raise
         await asyncio.sleep(RETRY_INTERVAL_S)

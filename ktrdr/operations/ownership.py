@@ -12,6 +12,8 @@ from ktrdr.errors import OperationFailed
 from ktrdr.operations.engine_tables import APPLICATION_VERSION, IN_FLIGHT, operations_engine, polling_engine
 from ktrdr.operations.turns import next_turn, read_turns
 
+# The reason of what can no longer be done in an operation's name. It never ends up on one: its word does not count.
+TAKEN_OVER = "taken_over"
 _TABLE = SystemSchema.workflow_status
 _OURS_TO_RUN = (IN_FLIGHT, _TABLE.c.application_version == APPLICATION_VERSION)
 _ONE_WAITING: sa.Select[int] = (
@@ -79,7 +81,7 @@ class Ownership:
                 raise OperationFailed(
                     f"{operation_id} was cancelled, or another worker has taken it over; what {executor_id} made of "
                     "it is dropped",
-                    reason="taken_over",
+                    reason=TAKEN_OVER,
                 )
             if self._is_sqlite:
                 connection.rollback()

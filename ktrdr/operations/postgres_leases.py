@@ -143,7 +143,7 @@ class PostgresLease:
         self._released.set()
         self._beating.join(timeout=self._grace_s)
         # Where the database does not answer, the row is buried after the grace.
-        with suppress(sa.exc.DBAPIError), self._engine.connect() as connection:
+        with suppress(sa.exc.SQLAlchemyError), self._engine.connect() as connection:
             connection.execute(sa.delete(table).where(table.c.executor_id == self.executor_id))
         self._engine.dispose()
 
@@ -153,9 +153,9 @@ class PostgresLease:
         while not self._released.wait(interval_s):
             try:
                 still_ours = self._beat()
-            except sa.exc.DBAPIError as error:
+            except sa.exc.SQLAlchemyError as error:
                 if not was_cut_off:
-                    _logger.warning("the database does not answer; trying again: %s", error.orig)
+                    _logger.warning("the database does not answer; trying again: %s", error)
                 # What the pool holds is dead, and the lock died with it.
                 self._engine.dispose()
                 was_cut_off, self._has_lock = True, False

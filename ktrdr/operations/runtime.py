@@ -157,7 +157,7 @@ class WorkerRuntime:
                 try:
                     chore()
                 except Exception as error:  # the thread's outermost frame: the next round tries again
-                    if isinstance(error, sa.exc.DBAPIError) and is_connection_lost(error):
+                    if isinstance(error, sa.exc.SQLAlchemyError) and is_connection_lost(error):
                         break  # whoever keeps the lease says so, once
                     _logger.exception("%s failed", getattr(chore, "__name__", chore))
             if self._stopping.wait(SUPERVISION_INTERVAL_S):

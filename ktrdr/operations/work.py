@@ -20,7 +20,7 @@ from ktrdr.operations.engine_tables import APPLICATION_VERSION
 from ktrdr.operations.job_process import OWNERSHIP_POLL_S, JobHooks, run_job
 from ktrdr.operations.leases import WorkerLeases, live_workers
 from ktrdr.operations.operation import OperationStatus, new_operation_id
-from ktrdr.operations.ownership import Ownership
+from ktrdr.operations.ownership import TAKEN_OVER, Ownership
 from ktrdr.operations.serializer import error_reason
 from ktrdr.operations.store import APPLICATION_NAME, OperationStore, initial_attributes, metadata_attributes
 
@@ -104,7 +104,7 @@ class Work:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
             await asyncio.sleep(ENGINE_PATIENCE_S)  # cancelled: the engine stops this step within a second
-            raise OperationFailed("another worker has taken this operation over", reason="taken_over")
+            raise OperationFailed("another worker has taken this operation over", reason=TAKEN_OVER)
 
         return await self.interruptible_step(name, run)
 
@@ -112,7 +112,7 @@ class Work:
         holds, executor_id = self._services.ownership.holds, self._services.executor_id
         try:
             return await asyncio.to_thread(holds, executor_id, self.operation_id)
-        except sa.exc.DBAPIError as error:
+        except sa.exc.SQLAlchemyError as error:
             if not is_connection_lost(error):
                 raise
             return True  # nobody can have taken it; if we alone are cut off, what we make is never published
@@ -133,7 +133,7 @@ class Work:
         }
         try:
             await asyncio.to_thread(self._write_attributes, {"progress": progress})
-        except sa.exc.DBAPIError as error:
+        except sa.exc.SQLAlchemyError as error:
             if not is_connection_lost(error):
                 raise
             # Progress is no reason to wait: the next report says more.
@@ -157,6 +157,11 @@ class Work:
             try:
                 result = await run_job(module, {**request, "attempt": str(own)}, hooks)
                 await patiently(promote)
+            except OperationFailed as error:
+                discard_attempt(own)
+                if error.reason == TAKEN_OVER:
+                    await asyncio.sleep(ENGINE_PATIENCE_S)  # cancelled, or given up: one of the two ends this step
+                raise
             except BaseException:
                 discard_attempt(own)
                 raise

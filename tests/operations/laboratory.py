@@ -54,8 +54,8 @@ class Laboratory:
         worker.name = json.loads(worker.stdout.readline())["worker"]
         return worker
 
-    def enqueue(self, operation_type="toy_job", *, queue="compute", seconds=0.0, behaviour="answer"):
-        payload = {"log": str(self.log), "seconds": seconds, "behaviour": behaviour}
+    def enqueue(self, operation_type="toy_job", *, queue="compute", seconds=0.0, behaviour="answer", **more):
+        payload = {"log": str(self.log), "seconds": seconds, "behaviour": behaviour, **more}
         return self.store.enqueue(
             operation_type, queue=queue, payload=payload, metadata={"purpose": "test"}
         ).operation_id

@@ -84,6 +84,32 @@ def test_workers_go_on_when_their_database_was_away_for_longer_than_the_grace(la
         assert connection.execute(locks).scalars().all() == [1, 2]
 
 
+def test_a_phase_of_a_dead_worker_is_taken_over_by_one_that_serves_cycles(laboratory):
+    first = laboratory.start_worker()
+    parent_id = laboratory.enqueue("toy_parent", queue="cycles", inner_seconds=2)
+    laboratory.wait_until(lambda: laboratory.store.list(type="toy_inner", status=OperationStatus.RUNNING).operations)
+    first.kill()
+    compute = laboratory.start_worker(queues="compute")
+    laboratory.wait_until(lambda: laboratory.ownership.waiting() == {"cycles": 1, "phases": 1})
+    laboratory.start_worker(queues="cycles")
+    assert laboratory.wait_for_end(parent_id).result["inner"] == "inner done"
+    assert len(laboratory.runs()) == 1
+    assert compute.poll() is None
+
+
+def test_a_number_is_given_out_again_and_an_executor_id_never(laboratory):
+    first, second = (laboratory.leases.lease(["cycles"], on_lost=lambda: None) for _ in range(2))
+    assert first.gone({first.executor_id, second.executor_id, "worker-7-unheard-of"}) == {"worker-7-unheard-of"}
+    first.release()  # in order: nobody waits for the grace
+    assert second.gone({first.executor_id}) == {first.executor_id}
+    third = laboratory.leases.lease(["compute"], on_lost=lambda: None)
+    shown = [(worker.number, worker.executor_id, worker.queues) for worker in laboratory.leases.workers()]
+    assert shown == [(1, third.executor_id, ("compute",)), (2, second.executor_id, ("cycles",))]
+    assert third.executor_id != first.executor_id
+    for lease in (second, third):
+        lease.release()
+
+
 def test_what_is_held_is_not_taken_over_meanwhile_and_what_was_taken_is_not_held(laboratory):
     worker = laboratory.start_worker()
     operation_id = laboratory.enqueue(seconds=60)
@@ -110,15 +136,10 @@ def test_a_worker_runs_as_many_jobs_as_it_was_told_and_others_as_they_were(labor
     assert {laboratory.wait_for_end(operation_id).status for operation_id in ids} == {OperationStatus.COMPLETED}
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-def test_an_empty_database_is_migrated_once_by_however_many_start_at_once(kind, tmp_path, request):
-    if kind == "sqlite":
-        url = f"sqlite:///{tmp_path / 'state.sqlite'}"
-    else:
-        server = request.getfixturevalue("postgres_server")
-        name = server.new_database()
-        request.addfinalizer(lambda: server.drop_database(name))
-        url = server.url(name)
+def test_an_empty_database_is_migrated_once_by_however_many_start_at_once(tmp_path, postgres_server, request):
+    name = postgres_server.new_database()
+    request.addfinalizer(lambda: postgres_server.drop_database(name))
+    url = postgres_server.url(name)
     command, pipe = [sys.executable, "-c", MIGRATE, url], subprocess.PIPE
     starters = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) for _ in range(4)]
     for starter in starters:

@@ -1,5 +1,6 @@
 """A real worker with toy operations: `python toy_worker.py STATE_FOLDER QUEUES URL GRACE_S CONCURRENCY`."""
 
+import asyncio
 import json
 import os
 import sys
@@ -26,11 +27,15 @@ async def parent(work, payload):
     await work.annotate({"stage": "child", "child_id": child_id})
     result = await work.run_queued_child("toy_job", child_id, payload, queue=COMPUTE_QUEUE, start_timeout_s=1)
     inner_id = await work.new_child_id("toy_inner")
-    inner = await work.run_child("toy_inner", inner_id, {})
+    inner = await work.run_child("toy_inner", inner_id, {"seconds": payload.get("inner_seconds", 0)})
     return {"child": result, "inner": inner}
 
 
 async def inner(work, payload):
+    async def wait():
+        await asyncio.sleep(payload["seconds"])
+
+    await work.interruptible_step("wait", wait)
     return "inner done"
 
 
