@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import sqlalchemy as sa
 from dbos._schemas.system_database import SystemSchema
@@ -16,11 +17,6 @@ from ktrdr.operations.turns import next_turn, read_turns
 TAKEN_OVER = "taken_over"
 _TABLE = SystemSchema.workflow_status
 _OURS_TO_RUN = (IN_FLIGHT, _TABLE.c.application_version == APPLICATION_VERSION)
-_ONE_WAITING: sa.Select[int] = (
-    sa.select(sa.literal_column("1", sa.Integer))
-    .where(IN_FLIGHT, _TABLE.c.status == "ENQUEUED", _TABLE.c.queue_name == sa.bindparam("queue"))
-    .limit(1)
-)
 
 
 class Ownership:
@@ -46,10 +42,10 @@ class Ownership:
                 found.setdefault(executor_id, []).append(operation_id)
         return found
 
-    def does_wait(self, queue: str) -> bool:
-        """Whether an operation waits in a queue. Much cheaper than trying to take one."""
+    def queues_with_work(self, queues: tuple[str, ...]) -> set[str]:
+        """Return those of the queues in which an operation waits. Much cheaper than trying to take one."""
         with self._polling_engine.connect() as connection:
-            return connection.execute(_ONE_WAITING, {"queue": queue}).first() is not None
+            return {*connection.execute(_which_have_work(queues)).scalars()}
 
     def waiting(self) -> dict[str, int]:
         """Return how many operations wait in each queue; a queue where none does is left out."""
@@ -98,6 +94,15 @@ class Ownership:
             present = connection.execute(sa.select(_TABLE.c.attributes).where(row)).scalar_one()
             connection.execute(sa.update(_TABLE).where(row).values(attributes={**(present or {}), **attributes}))
         return True
+
+
+@lru_cache
+def _which_have_work(queues: tuple[str, ...]) -> sa.CompoundSelect[str]:
+    # Kept, since to put a statement together takes longer than to run it.
+    one = sa.exists().where(IN_FLIGHT, _TABLE.c.status == "ENQUEUED")
+    return sa.union_all(
+        *(sa.select(sa.literal(queue)).where(one.where(_TABLE.c.queue_name == queue)) for queue in queues)
+    )
 
 
 def _is_held(connection: sa.Connection, executor_id: str, operation_id: str, *, lock: bool) -> bool:

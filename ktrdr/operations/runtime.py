@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ COMPUTE_QUEUE = "compute"
 PHASES_QUEUE = "phases"
 QUEUE_POLL_S = 0.25
 PHASES_POLL_S = 1.0
+LOOK_VALID_S = 0.2
 SUPERVISION_INTERVAL_S = 1.0
 MAX_TAKEOVERS = 3
 STOP_TIMEOUT_S = 5
@@ -119,7 +121,7 @@ class WorkerRuntime:
         DBOS.launch()
         # Private: the engine asks it before each attempt to take something, of which there are a dozen a second. An
         # idle attempt costs ten times what asking does.
-        self._engine._sys_db.dequeue_scopes = self._scopes_of_queue  # type: ignore[method-assign]
+        self._engine._sys_db.dequeue_scopes = _Lookout(self._ownership).scopes  # type: ignore[method-assign]
         threading.Thread(target=self._supervise, name="ktrdr-supervision", daemon=True).start()
 
     def stop(self) -> None:
@@ -148,9 +150,6 @@ class WorkerRuntime:
             raise failure
         return result
 
-    def _scopes_of_queue(self, queue_name: str) -> list[str | None]:
-        return [None] if self._ownership.does_wait(queue_name) else []
-
     def _supervise(self) -> None:
         while True:
             for chore in self._chores:
@@ -172,6 +171,27 @@ class WorkerRuntime:
                 # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly. It does
                 # nothing where another worker was quicker.
                 self._engine._sys_db.reenqueue_for_recovery(operation_id, [executor_id], PHASES_QUEUE)
+
+
+class _Lookout:
+    """Looks into all queues at once, for the engine's threads, each of which watches one."""
+
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
+        self._lock = threading.Lock()
+        self._asked_for: set[str] = set()
+        self._with_work: set[str] = set()
+        self._looked_at = 0.0
+
+    def scopes(self, queue_name: str) -> list[str | None]:
+        """Return the engine's one scope if something waits in a queue, none otherwise."""
+        with self._lock:
+            is_stale = time.monotonic() - self._looked_at > LOOK_VALID_S
+            if is_stale or queue_name not in self._asked_for:
+                self._asked_for.add(queue_name)
+                self._with_work = self._ownership.queues_with_work(tuple(sorted(self._asked_for)))
+                self._looked_at = time.monotonic()
+            return [None] if queue_name in self._with_work else []
 
 
 class _ExpectedFailures(logging.Filter):
