@@ -14,6 +14,7 @@ from ktrdr.connect.connection import Connection, connect
 from ktrdr.errors import InvalidInput, KtrdrError, ServerUnreachable
 from ktrdr.operations.operation import OperationStatus
 from ktrdr.schemas.doctor import DoctorReport, Finding
+from ktrdr.schemas.document import format_time
 from ktrdr.schemas.operations import OperationDocument
 from ktrdr.schemas.workers import WorkerDocument, WorkerList
 
@@ -85,10 +86,11 @@ def _worker(worker: WorkerDocument) -> Finding:
     if worker.alive:
         place = f"on {worker.host} (process {worker.pid}, {worker.version}) serves {', '.join(worker.queues)}"
         return Finding(check="worker", status="ok", message=f"{worker.worker} {place} and {work}")
+    seen = "nobody knows when" if worker.last_seen is None else format_time(worker.last_seen)
     return Finding(
         check="worker",
         status="warning",
-        message=f"{worker.worker} is gone or silent, last seen {worker.last_seen or 'nobody knows when'}; it {work}",
+        message=f"{worker.worker} is gone or silent, last seen {seen}; it {work}",
         fix="nothing, if a worker lives, which takes its work over; else start one: `ktrdr worker`",
     )
 

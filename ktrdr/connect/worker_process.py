@@ -13,7 +13,7 @@ from ktrdr.operations.leases import FileLeases, WorkerInfo, live_workers
 WORKER_LOG = "worker.log"
 ALL_QUEUES = frozenset({"cycles", "compute"})
 MAX_STARTS = 3
-_STOP_PATIENCE_S = 5.0
+_STOP_PATIENCE_S = 3.0
 _LOG_TAIL_BYTES = 4096
 _FAILURE_PREFIX = "the worker cannot start: "
 
@@ -56,12 +56,13 @@ class WorkerProcess:
     def stop(self) -> None:
         """End it now; what it ran is taken up by the next worker."""
         assert self._process.stdin is not None
-        self._process.stdin.close()  # which is how an owned worker learns that it is to go
+        self._process.terminate()  # so that it gives its lease back, for which others would wait on PostgreSQL
         try:
             self._process.wait(_STOP_PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdin.close()
         assert self._process.stdout is not None
         self._process.stdout.close()
 

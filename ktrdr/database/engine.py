@@ -87,8 +87,9 @@ def open_database(url: str) -> Database:
             else "Check that the server runs and lets this machine in, and what KTRDR_DATABASE_URL says."
         )
         engine.dispose()
+        why = str(error.orig).splitlines()[0]
         raise WorkspaceUnusable(
-            f"cannot open the database {address.render_as_string(hide_password=True)}: {error.orig}. {remedy}"
+            f"cannot open the database {address.render_as_string(hide_password=True)}: {why}. {remedy}"
         ) from error
     return Database(url, engine)
 

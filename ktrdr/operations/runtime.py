@@ -32,7 +32,6 @@ PHASES_POLL_S = 1.0
 LOOK_VALID_S = 0.2
 SUPERVISION_INTERVAL_S = 1.0
 MAX_TAKEOVERS = 3
-STOP_TIMEOUT_S = 5
 
 Body = Callable[[Work, Payload], Coroutine[Any, Any, JsonValue]]
 _logger = logging.getLogger(__name__)
@@ -125,9 +124,11 @@ class WorkerRuntime:
         threading.Thread(target=self._supervise, name="ktrdr-supervision", daemon=True).start()
 
     def stop(self) -> None:
-        """Stop taking work. What runs is left as it is, to be taken up by the next worker."""
+        """Give the lease back, for the process to end at once: what runs is left to the next worker as it is.
+
+        The engine is not wound up, which would take a second: all it does survives a kill.
+        """
         self._stopping.set()
-        DBOS.destroy(workflow_completion_timeout_sec=0)
         self._lease.release()
 
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:
