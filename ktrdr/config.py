@@ -11,6 +11,8 @@ from ktrdr.errors import InvalidInput
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 DEFAULT_MCP_PORT = 8001
+# What the numeric libraries read. PyTorch's own count is set where it trains.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +83,22 @@ class Settings:
     training_start_timeout_s: float
     checkpoint_interval_s: float
     repeat: RepeatSettings
+    worker_grace_s: float
 
     def child_environment(self) -> dict[str, str]:
         """Return this process's environment with the workspace in it, for a process that it starts."""
         return {**os.environ, "KTRDR_WORKSPACE": str(self.workspace)}
+
+    def job_environment(self, concurrency: int) -> dict[str, str]:
+        """Return the environment of one of `concurrency` jobs that share this machine's cores."""
+        threads = str(max(1, len(os.sched_getaffinity(0)) // concurrency))
+        limits = dict.fromkeys(_THREAD_VARIABLES, threads)
+        return {**limits, **self.child_environment()}  # whoever sets one of them knows better
+
+    @property
+    def is_single_machine(self) -> bool:
+        """Whether the database is a file, so that every process lives on this machine."""
+        return self.database_url.startswith("sqlite:")
 
     @property
     def data_folder(self) -> Path:
@@ -148,7 +162,20 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             times=int(_number(variables, "KTRDR_AGENT_PHASE_RETRIES", 2, minimum=0)),
             backoff_s=_number(variables, "KTRDR_AGENT_PHASE_BACKOFF_S", 5, minimum=0),
         ),
+        worker_grace_s=_number(variables, "KTRDR_WORKER_GRACE_S", 10, minimum=1),
     )
+
+
+def known_settings() -> set[str]:
+    """Return the names of all environment variables that `load_settings` reads."""
+    asked: set[str] = set()
+
+    class Asked(dict[str, str]):
+        def get(self, name: str, default: object = None) -> None:  # type: ignore[override]
+            asked.add(name)
+
+    load_settings(Asked())
+    return asked
 
 
 def _agent_settings(variables: Mapping[str, str]) -> AgentSettings:

@@ -1,6 +1,7 @@
 """A worker process: composition root of everything that runs operations.
 
-`python -m ktrdr.worker [--queues cycles,compute] [--owned] [--no-schedules]`; all else comes from the environment.
+`python -m ktrdr.worker [--queues cycles,compute] [--concurrency N] [--owned] [--no-schedules]`; all else comes from the
+environment.
 """
 
 import argparse
@@ -10,7 +11,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
@@ -32,8 +34,9 @@ from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.jobs.trials import trial_reconciler
 from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import die_with_parent, exit_at_end_of_stdin
-from ktrdr.operations.leases import lease_worker_number
-from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, WorkerRuntime
+from ktrdr.operations.leases import WorkerLease
+from ktrdr.operations.postgres_leases import worker_leases
+from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, Membership, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 from ktrdr.telemetry.logs import configure_logging
@@ -42,10 +45,19 @@ ALL_QUEUES = (CYCLES_QUEUE, COMPUTE_QUEUE)
 _logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """Which queues a worker serves, how many jobs it runs at once, and whether it starts what is scheduled."""
+
+    queues: tuple[str, ...]
+    concurrency: int
+    starts_scheduled_cycles: bool
+
+
 def start_worker(
-    settings: Settings, queues: Sequence[str], *, starts_scheduled_cycles: bool
-) -> tuple[WorkerRuntime, str]:
-    """Build everything, take a lease and begin to work. Returns the runtime and the worker's name.
+    settings: Settings, options: WorkerOptions, *, on_lost: Callable[[], None]
+) -> tuple[WorkerRuntime, WorkerLease]:
+    """Build everything, take a lease and begin to work. `on_lost` is called when others have taken the work over.
 
     Raises:
         WorkspaceUnusable: The folder or the database cannot be used.
@@ -64,8 +76,15 @@ def start_worker(
         ledger=ledger,
     )
     choice = InvokerChoice(settings.agent, budget, utc_now)
-    lease = lease_worker_number(settings.state_folder, queues)
-    runtime = WorkerRuntime(database, operations, clock=utc_now, lease=lease, state_folder=settings.state_folder)
+    leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
+    lease = leases.lease(options.queues, on_lost=on_lost)
+    runtime = WorkerRuntime(
+        database,
+        operations,
+        clock=utc_now,
+        membership=Membership(leases, lease),
+        job_environment=settings.job_environment(options.concurrency),
+    )
     runtime.register(AGENT_RESEARCH, research_cycle(services, budget))
     runtime.register(AGENT_DESIGN, design_phase(services, choice))
     runtime.register(AGENT_ASSESSMENT, assessment_phase(services, choice))
@@ -74,17 +93,22 @@ def start_worker(
     runtime.add_chore(trial_reconciler(operations, ledger, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))
     runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder))
-    if starts_scheduled_cycles:
+    if options.starts_scheduled_cycles:
         trigger = CycleTrigger(operations, settings, services.strategies, budget, model_chooser(settings.agent))
         runtime.add_chore(CycleStarter(ScheduleStore(database), operations, trigger, utc_now).start_due)
-    runtime.launch(queues, max_concurrent_cycles=settings.max_concurrent_cycles)
-    return runtime, lease.executor_id
+    runtime.launch(
+        options.queues,
+        max_concurrent_cycles=settings.max_concurrent_cycles,
+        compute_concurrency=options.concurrency,
+    )
+    return runtime, lease
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run until told to stop. Exit code 1, with one line on stderr, if it cannot begin."""
+    """Run until told to stop. Exit code 1, with one line on stderr, if it cannot begin or was given up by others."""
     parser = argparse.ArgumentParser(prog="ktrdr worker", description="Run operations until told to stop.")
     parser.add_argument("--queues", default=",".join(ALL_QUEUES), help="which queues to serve (default: all)")
+    parser.add_argument("--concurrency", type=int, default=1, help="trainings and backtests at once (default: 1)")
     parser.add_argument("--owned", action="store_true", help="die with the process that started this one")
     parser.add_argument("--no-schedules", action="store_true", help="start no scheduled cycles")
     options = parser.parse_args(arguments)
@@ -97,24 +121,41 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         signal.signal(number, lambda _number, _frame: stop.set())
     try:
         queues = _parse_queues(options.queues)
-        starts_scheduled_cycles = CYCLES_QUEUE in queues and not options.no_schedules
-        runtime, name = start_worker(load_settings(), queues, starts_scheduled_cycles=starts_scheduled_cycles)
+        worker = WorkerOptions(
+            queues,
+            _parse_concurrency(options.concurrency),
+            starts_scheduled_cycles=CYCLES_QUEUE in queues and not options.no_schedules,
+        )
+        runtime, lease = start_worker(load_settings(), worker, on_lost=stop.set)
     except KtrdrError as error:
         sys.stderr.write(f"the worker cannot start: {error.message}\n")
         sys.exit(1)
-    sys.stdout.write(json.dumps({"worker": name}) + "\n")
+    sys.stdout.write(json.dumps({"worker": lease.executor_id}) + "\n")
     sys.stdout.flush()
     stop.wait()
+    if lease.is_lost:
+        _logger.error(
+            "%s was silent for longer than the others wait (KTRDR_WORKER_GRACE_S) and was given up: paused, or cut off "
+            "from the database. Its jobs are killed, others go on with its work; start it again",
+            lease.executor_id,
+        )
+        os._exit(1)
     runtime.stop()
     os._exit(0)  # jobs die with this process; their operations are taken up by the next worker
 
 
-def _parse_queues(text: str) -> list[str]:
-    queues = [name.strip() for name in text.split(",") if name.strip()]
+def _parse_queues(text: str) -> tuple[str, ...]:
+    queues = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in queues if name not in ALL_QUEUES]
     if unknown or not queues:
         raise InvalidInput(f"--queues: need some of {', '.join(ALL_QUEUES)}, was {text!r}")
     return queues
+
+
+def _parse_concurrency(number: int) -> int:
+    if number < 1:
+        raise InvalidInput(f"--concurrency: need 1 or more, was {number}")
+    return number
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ HEAVY = {
 HEAVY_OF_OURS = {
     "cli": "ktrdr.",  # --help must be quick
     "agents": "ktrdr.agents.llm.",  # pydantic-ai and two SDKs: only a worker that speaks to a language model
-    "connect": "ktrdr.connect.hosted_app",  # a command that finds a server does not pay for the app
+    # A command that finds a server does not pay for the app, nor one on SQLite for the leases over PostgreSQL.
+    "connect": ("ktrdr.connect.hosted_app", "ktrdr.database.engine", "ktrdr.operations.postgres_leases"),
 }
 # Modules that are started by name and not imported.
 ENTRY_POINTS = {

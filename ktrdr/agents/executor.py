@@ -6,6 +6,7 @@ ends the run.
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from ktrdr.agents.tools import (
 )
 from ktrdr.artifacts.files import write_json_atomically
 from ktrdr.clock import Clock
-from ktrdr.errors import Conflict, InvalidInput, KtrdrError, StrategyInvalid, WorkspaceUnusable
+from ktrdr.errors import Conflict, InvalidInput, KtrdrError, OperationFailed, StrategyInvalid, WorkspaceUnusable
 from ktrdr.market.store import BarStore
 from ktrdr.strategy.store import StrategyStore
 
@@ -69,8 +70,10 @@ class ToolExecutor:
         attempts_folder: Path,
         clock: Clock,
         subject: AssessmentContext | None = None,
+        held: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._operation_id = operation_id
+        self._held = held
         self._role = role
         self._model = model
         self._prompt_version = prompt_version
@@ -99,10 +102,11 @@ class ToolExecutor:
 
         Raises:
             WorkspaceUnusable: The folder or its disk fails; no other call would do better.
+            OperationFailed: The operation is no longer this worker's.
         """
         try:
             return json.dumps(self._carry_out(tool_name, arguments, permit or SavePermit()), ensure_ascii=False)
-        except WorkspaceUnusable:
+        except (WorkspaceUnusable, OperationFailed):
             raise
         except OSError as error:
             raise WorkspaceUnusable(
@@ -171,7 +175,7 @@ class ToolExecutor:
         )
         prepared = self._intake.prepare(arguments.strategy, origin)
         try:
-            with permit.in_use():
+            with permit.in_use(), self._held():
                 prepared.publish()
                 self.saved_strategy = prepared.name
         finally:
@@ -203,7 +207,7 @@ class ToolExecutor:
             operation_id=self._operation_id,
             created_at=self._clock(),
         )
-        with permit.in_use():
+        with permit.in_use(), self._held():
             write_json_atomically(self._strategies.folder(name) / ASSESSMENT_FILE, record.model_dump(mode="json"))
             self.saved_assessment = record
         return {"saved": ASSESSMENT_FILE, "strategy": name, "already_saved": False}

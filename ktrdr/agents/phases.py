@@ -93,7 +93,7 @@ def design_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
                 "`ktrdr data import FILE` takes yours",
                 reason="no_strategy",
             )
-        tools = _tools(services, invoker, work.operation_id, "designer", None)
+        tools = _tools(services, invoker, work, "designer", None)
         task = AgentTask(role="designer", brief=payload.brief, seed=payload.seed)
         steps = _PhaseSteps(work, "designing", f"designing ({invoker.model})", again)
         run = AgentRun(work.operation_id, payload.cycle_id, steps)
@@ -104,7 +104,7 @@ def design_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
                 f"{result.message or 'try another brief or seed, or import other markets'}",
                 reason="no_strategy" if result.ok else result.reason,
             )
-        await work.step("record", lambda: tools.record_result(result))
+        await work.publish("record", lambda: tools.record_result(result))
         return await work.step("result", lambda: _phase_result(services, str(tools.saved_strategy), result))
 
     return body
@@ -118,7 +118,7 @@ def assessment_phase(services: LaboratoryServices, choice: InvokerChoice) -> Bod
         payload = AssessmentPayload.model_validate(document)
         invoker = choice.invoker(payload.model)
         subject = _subject(services, payload.strategy, payload.gates)
-        tools = _tools(services, invoker, work.operation_id, "assessor", subject)
+        tools = _tools(services, invoker, work, "assessor", subject)
         task = AgentTask(role="assessor", brief=None, seed=payload.seed, context=subject)
         steps = _PhaseSteps(work, "assessing", f"assessing ({invoker.model})", again)
         run = AgentRun(work.operation_id, payload.cycle_id, steps, spent_usd=payload.spent_usd)
@@ -141,12 +141,12 @@ def _repetition(services: LaboratoryServices) -> Repetition:
 def _tools(
     services: LaboratoryServices,
     invoker: AgentInvoker,
-    operation_id: str,
+    work: Work,
     role: Role,
     subject: AssessmentContext | None,
 ) -> ToolExecutor:
     return ToolExecutor(
-        operation_id=operation_id,
+        operation_id=work.operation_id,
         role=role,
         model=invoker.model,
         prompt_version=invoker.prompt_version,
@@ -156,6 +156,7 @@ def _tools(
         attempts_folder=services.settings.attempts_folder,
         clock=services.clock,
         subject=subject,
+        held=work.held,
     )
 
 

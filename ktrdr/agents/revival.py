@@ -14,7 +14,7 @@ from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING
 from ktrdr.jobs.launch import refuse_busy_strategy
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.history import attempt_record, note_attempt
-from ktrdr.operations.leases import executor_id, live_workers
+from ktrdr.operations.leases import WorkerLeases, live_workers
 from ktrdr.operations.operation import Operation, OperationStatus
 from ktrdr.operations.revival import FIRST_STEP, RecordedStep, RevivalPlan, Reviver, first_failed_step
 from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, PHASES_QUEUE
@@ -38,11 +38,14 @@ Verb = Literal["resume", "retry"]
 class OperationRevival:
     """The use-case behind resume and retry. Of an operation's family, what is finished stays finished."""
 
-    def __init__(self, services: LaboratoryServices, budget: BudgetLedger, choose_model: ModelChooser) -> None:
+    def __init__(
+        self, services: LaboratoryServices, budget: BudgetLedger, choose_model: ModelChooser, leases: WorkerLeases
+    ) -> None:
         self._services = services
         self._operations = services.operations
         self._budget = budget
         self._choose_model = choose_model
+        self._leases = leases
         self._reviver = Reviver(services.operations, _QUEUES, first_step_to_repeat)
 
     def resume(self, operation_id: str) -> Operation:
@@ -128,7 +131,7 @@ class OperationRevival:
                 raise _refusal(operation, "resume", f"is running: {watch}")
 
     def _has_worker(self, operation: Operation) -> bool:
-        living = {executor_id(worker.number) for worker in live_workers(self._services.settings.state_folder)}
+        living = {worker.executor_id for worker in live_workers(self._leases)}
         return self._operations.executor(operation.operation_id) in living
 
     def _reopen_trial(self, operation: Operation, plan: RevivalPlan, verb: Verb) -> None:

@@ -18,6 +18,7 @@ from ktrdr.api.endpoints import (
     schedules,
     strategies,
     training,
+    workers,
 )
 from ktrdr.api.errors import install_error_handlers
 from ktrdr.api.problem_responses import describe_problems
@@ -58,7 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(EdgeMiddleware, body_limits=BodyLimits(MAX_BODY_BYTES, {_IMPORT_PATH: MAX_IMPORT_BYTES}))
     install_error_handlers(app)
     routes = APIRouter(prefix=PREFIX)
-    for module in (agent, schedules, operations, strategies, training, backtests, markets, indicators):
+    for module in (agent, schedules, operations, strategies, training, backtests, markets, indicators, workers):
         routes.include_router(module.router)
     app.include_router(routes)
     app.include_router(health.router)

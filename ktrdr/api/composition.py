@@ -17,12 +17,15 @@ from ktrdr.api.services.markets_service import MarketsService
 from ktrdr.api.services.operations_service import OperationsService
 from ktrdr.api.services.schedules_service import SchedulesService
 from ktrdr.api.services.strategies_service import StrategiesService
+from ktrdr.api.services.workers_service import WorkersService
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings
 from ktrdr.database.engine import Database, open_database
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.market.store import BarStore
+from ktrdr.operations.ownership import Ownership
+from ktrdr.operations.postgres_leases import worker_leases
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 
@@ -41,6 +44,7 @@ class Composition:
     schedules: SchedulesService
     strategies: StrategiesService
     markets: MarketsService
+    workers: WorkersService
 
     def close(self) -> None:
         """Give back the database's connections."""
@@ -62,8 +66,9 @@ def compose(settings: Settings) -> Composition:
     services = LaboratoryServices(settings, utc_now, operation_store, strategy_store, bar_store, ledger)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
+    leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
     trigger = CycleTrigger(operation_store, settings, strategy_store, budget, chooser)
-    operations = OperationsService(operation_store, OperationRevival(services, budget, chooser))
+    operations = OperationsService(operation_store, OperationRevival(services, budget, chooser, leases))
     memory = StrategyMemory(operation_store, strategy_store)
     return Composition(
         settings=settings,
@@ -82,6 +87,7 @@ def compose(settings: Settings) -> Composition:
         ),
         schedules=SchedulesService(ScheduleStore(database), operation_store, trigger, budget, chooser, utc_now),
         markets=MarketsService(bar_store, utc_now),
+        workers=WorkersService(leases, Ownership(database)),
     )
 
 

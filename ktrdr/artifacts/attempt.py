@@ -20,6 +20,13 @@ def discard_attempt(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def promote_attempt(own: Path, attempt: Path) -> None:
+    """Make one worker's folder the attempt that counts. Doing it again after it was done changes nothing."""
+    if own.exists():
+        shutil.rmtree(attempt, ignore_errors=True)
+        os.rename(own, attempt)
+
+
 def publish_files(attempt: Path, destination: Path, names: Iterable[str]) -> None:
     """Move files into place one by one, in order; name last the one whose presence says that all are there.
 

@@ -16,6 +16,7 @@ COMMANDS = {
     "train": LazyCommand(_RUN, "Train a strategy file or a stored strategy.", command="train"),
     "backtest": LazyCommand(_RUN, "Backtest a trained strategy out of sample.", command="backtest"),
     "serve": LazyCommand(_SERVE, "Serve the HTTP API, with workers, until stopped.", command="serve"),
+    "doctor": LazyCommand("ktrdr.cli.doctor_commands", "Find out what is wrong, and how to mend it.", command="doctor"),
     "worker": LazyCommand(_SERVE, "Run one worker until stopped.", command="worker"),
     "mcp": LazyCommand("ktrdr.cli.mcp_commands", "Serve MCP clients such as Claude Desktop.", command="mcp"),
 }

@@ -33,13 +33,20 @@ def worker(
     queues: Annotated[
         str, typer.Option(metavar="NAMES", help="Which queues to serve: cycles, compute or both.")
     ] = "cycles,compute",
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=256, metavar="N", help="Trainings and backtests at once; they share the cores.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Run one worker until Ctrl-C; it says on stdout, as JSON, when it takes work. Its log is stderr."""
+    """Run one worker until Ctrl-C; it says on stdout, as JSON, when it takes work. Its log is stderr.
+
+    Workers on other machines share a PostgreSQL database (KTRDR_DATABASE_URL) and the workspace's folder.
+    """
     from ktrdr.connect.worker_process import ALL_QUEUES
 
     del as_json  # what a worker says on stdout is JSON anyway
     if unknown := {name.strip() for name in queues.split(",")} - ALL_QUEUES:
         names = ", ".join(sorted(ALL_QUEUES))
         raise typer.BadParameter(f"need some of {names}, was {', '.join(map(repr, sorted(unknown)))}")
-    os.execv(sys.executable, [sys.executable, "-m", "ktrdr.worker", "--queues", queues])
+    command = [sys.executable, "-m", "ktrdr.worker", "--queues", queues, "--concurrency", str(concurrency)]
+    os.execv(sys.executable, command)

@@ -26,6 +26,7 @@ from ktrdr.schemas.strategies import (
     TrainingRequest,
     ValidationReport,
 )
+from ktrdr.schemas.workers import WorkerList
 
 PREFIX = "/api/v1"
 _SCHEDULES = f"{PREFIX}/agent/schedules"
@@ -129,6 +130,10 @@ class ApiClient:
     async def retry(self, operation_id: str) -> OperationDocument:
         """Try a failed operation again."""
         return _read(OperationDocument, await self._send("POST", f"{_operation_path(operation_id)}/retry"))
+
+    async def workers(self) -> WorkerList:
+        """Return who works on what, and what waits."""
+        return _read(WorkerList, await self._send("GET", f"{PREFIX}/workers"))
 
     async def strategies(self) -> StrategyList:
         """Return all stored strategies, oldest first."""

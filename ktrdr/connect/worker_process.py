@@ -9,14 +9,14 @@ from typing import IO
 
 from ktrdr.config import Settings
 from ktrdr.errors import KtrdrError, WorkspaceUnusable
-from ktrdr.operations.leases import live_workers
+from ktrdr.operations.leases import FileLeases, WorkerInfo, live_workers
 
 WORKER_LOG = "worker.log"
 ALL_QUEUES = frozenset({"cycles", "compute"})
 MAX_STARTS = 3
 # A worker that lived so long was well: its end is no reason to mistrust the next one.
 HEALTHY_AFTER_S = 60.0
-_STOP_PATIENCE_S = 5.0
+_STOP_PATIENCE_S = 3.0
 _LOG_TAIL_BYTES = 4096
 _FAILURE_PREFIX = "the worker cannot start: "
 
@@ -59,12 +59,13 @@ class WorkerProcess:
     def stop(self) -> None:
         """End it now; what it ran is taken up by the next worker."""
         assert self._process.stdin is not None
-        self._process.stdin.close()  # which is how an owned worker learns that it is to go
+        self._process.terminate()  # so that it gives its lease back, for which others would wait on PostgreSQL
         try:
             self._process.wait(_STOP_PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdin.close()
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -158,5 +159,22 @@ class WorkerKeeper:
             self._own = None
 
     def _served_queues(self) -> frozenset[str]:
-        workers = live_workers(self._settings.state_folder)
-        return frozenset(queue for worker in workers for queue in worker.queues)
+        return frozenset(queue for worker in live_workers_of(self._settings) for queue in worker.queues)
+
+
+def live_workers_of(settings: Settings) -> list[WorkerInfo]:
+    """Return the workers of a workspace's database that live now; of any machine, where machines share one.
+
+    Raises:
+        WorkspaceUnusable: The database server does not answer.
+    """
+    if settings.is_single_machine:
+        return live_workers(FileLeases(settings.state_folder))
+    from ktrdr.database.engine import open_database
+    from ktrdr.operations.postgres_leases import PostgresLeases
+
+    database = open_database(settings.database_url)
+    try:
+        return live_workers(PostgresLeases(database, grace_s=settings.worker_grace_s))
+    finally:
+        database.close()

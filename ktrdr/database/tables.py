@@ -86,6 +86,23 @@ llm_answers = sa.Table(
     sa.Column("body", sa.Text, nullable=False),
 )
 
+# One row per worker that has not been given up, on PostgreSQL; on SQLite a worker holds a lock on a file. Times are the
+# database's. What a worker runs, and how that stands, is on the operations alone.
+postgres_metadata = sa.MetaData()
+workers = sa.Table(
+    "ktrdr_workers",
+    postgres_metadata,
+    sa.Column("executor_id", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False, unique=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("queues", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("heartbeat_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("steady_since", sa.DateTime(timezone=True), nullable=False),  # since when no silence was too long
+)
+
 
 def create_tables(database: Database) -> None:
     """Create what is missing. Safe when several processes start at once."""
@@ -95,4 +112,5 @@ def create_tables(database: Database) -> None:
             connection.execute(sa.text("BEGIN IMMEDIATE"))
         else:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7242101)"))
+            postgres_metadata.create_all(connection)
         metadata.create_all(connection)

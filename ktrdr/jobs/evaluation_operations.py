@@ -76,7 +76,7 @@ def training_operation(services: LaboratoryServices) -> Body:
                 services.ledger.close_trial(work.operation_id, {"outcome": f"training_failed:{error.reason}"})
             raise
         attempt, result = trained.attempt, _object(trained.result)
-        await work.step("publish", publish)
+        await work.publish("publish", publish)
         if not payload.part_of_cycle:
             outcome: Payload = {"outcome": "trained", **result}
             await work.step("close_trial", lambda: services.ledger.close_trial(work.operation_id, outcome))
@@ -121,7 +121,7 @@ def backtest_operation(services: LaboratoryServices) -> Body:
                 services.ledger.close_trial(trial_id, {"outcome": f"backtest_failed:{error.reason}"})
             raise
         attempt, result = traded.attempt, traded.result
-        await work.step("publish", publish)
+        await work.publish("publish", publish)
         if payload.trial_id is None:
             outcome = backtest_outcome(services, trial_id, "backtested", result)
             await work.step("close_trial", lambda: services.ledger.close_trial(trial_id, outcome))

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from pydantic import JsonValue
@@ -20,7 +20,9 @@ MAX_LINE_BYTES = 4 * 1024 * 1024
 Report = Callable[[float, str], Coroutine[Any, Any, None]]
 
 
-async def run_job(module: str, request: dict[str, JsonValue], report: Report) -> JsonValue:
+async def run_job(
+    module: str, request: dict[str, JsonValue], report: Report, *, environment: Mapping[str, str]
+) -> JsonValue:
     """Run `python -m module` with a request on its stdin and return the result it speaks on stdout.
 
     The process is killed, with all it started, when this coroutine is cancelled.
@@ -35,6 +37,7 @@ async def run_job(module: str, request: dict[str, JsonValue], report: Report) ->
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=environment,
         start_new_session=True,  # a group of its own, so that a kill takes everything it started
         limit=MAX_LINE_BYTES,
     )

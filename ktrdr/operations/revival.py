@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from dbos._schemas.system_database import SystemSchema
 from pydantic import JsonValue
 
+from ktrdr.operations.engine_tables import APPLICATION_VERSION
 from ktrdr.operations.operation import Operation, OperationStatus
-from ktrdr.operations.store import APPLICATION_VERSION, OperationStore
+from ktrdr.operations.store import OperationStore
 
 FIRST_STEP = 1
 

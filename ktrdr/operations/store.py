@@ -15,9 +15,10 @@ from pydantic import JsonValue
 
 from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
 from ktrdr.database.engine import Database
-from ktrdr.database.lock import exclusive_lock
+from ktrdr.database.lock import exclusive_lock, migration_lock
 from ktrdr.database.tables import create_tables
-from ktrdr.errors import Conflict, InvalidInput, NotFound, OperationFailed
+from ktrdr.errors import Conflict, InvalidInput, NotFound, OperationFailed, WorkspaceUnusable
+from ktrdr.operations.engine_tables import APPLICATION_VERSION, IN_FLIGHT, operations_engine
 from ktrdr.operations.operation import (
     OPERATION_ID_PATTERN,
     Operation,
@@ -28,10 +29,9 @@ from ktrdr.operations.operation import (
     new_operation_id,
 )
 from ktrdr.operations.serializer import JsonSerializer
+from ktrdr.operations.turns import next_turn, read_turns
 
 APPLICATION_NAME = "ktrdr"
-# Raised only when the order of a workflow's steps changes: running operations of another version are not taken up.
-APPLICATION_VERSION = "2"
 # Held by whoever counts active operations and adds one, or decides by an operation's end what becomes of its traces.
 TRIGGER_LOCK = "trigger"
 MAX_PAGE = 200
@@ -61,9 +61,22 @@ _CANCEL_SWEEP_PAUSE_S = 0.05
 
 
 def migrate_database(database: Database) -> None:
-    """Bring DBOS's tables and ours up to date. For composition roots only; a client never migrates."""
-    DBOS.migrate(database.url)
-    create_tables(database)
+    """Bring DBOS's tables and ours up to date, however many start at once.
+
+    For composition roots only; a client never migrates.
+
+    Raises:
+        WorkspaceUnusable: The database refuses.
+    """
+    try:
+        with migration_lock(database):
+            DBOS.migrate(database.url)
+            create_tables(database)
+    except sa.exc.DBAPIError as error:
+        raise WorkspaceUnusable(
+            f"the database's tables cannot be brought up to date: {error.orig}. Check the disk, and that the database "
+            "is one of ktrdr's and may be changed"
+        ) from error
 
 
 class OperationStore:
@@ -81,11 +94,8 @@ class OperationStore:
             retry_connection_errors=False,
         )
         # DBOS's own paging is by offset, which repeats and skips rows while new ones arrive: pages are read
-        # from its table with a key. Its schema lives in a schema of that name on PostgreSQL only.
-        schema = None if database.is_sqlite else "dbos"
-        self._engine = database.engine.execution_options(
-            schema_translate_map={SystemSchema.metadata_obj.schema: schema}
-        )
+        # from its table with a key.
+        self._engine = operations_engine(database)
 
     def enqueue(
         self,
@@ -105,6 +115,7 @@ class OperationStore:
                 "queue_name": queue,
                 "workflow_id": operation_id,
                 "app_version": APPLICATION_VERSION,
+                "priority": next_turn(read_turns(self._engine, queue), is_child=False),
                 "attributes": initial_attributes(now, metadata),
             },
             payload,
@@ -237,7 +248,7 @@ class OperationStore:
         query = (
             sa.select(child.c.workflow_uuid)
             .join(parent, parent.c.workflow_uuid == child.c.parent_workflow_id)
-            .where(child.c.status.in_(_ACTIVE), parent.c.status == "CANCELLED")
+            .where(sa.or_(IN_FLIGHT, child.c.status == "DELAYED"), parent.c.status == "CANCELLED")
         )
 
         def orphans() -> Sequence[str]:
@@ -264,24 +275,9 @@ class OperationStore:
             found: str | None = connection.execute(query).scalar_one()
         return found
 
-    def running_executors(self) -> set[str]:
-        """Return the executor ids that hold running operations, alive or not."""
-        table = SystemSchema.workflow_status
-        query = sa.select(table.c.executor_id).distinct().where(table.c.status == "PENDING")
-        with self._engine.connect() as connection:
-            return {name for name in connection.execute(query).scalars() if name}
-
     def exclusive_lock(self, name: str) -> AbstractContextManager[None]:
         """Return a context that only one holder at a time is in, over all threads, processes and machines."""
         return exclusive_lock(self._database, name)
-
-    def is_owned_by(self, operation_id: str, owner: str) -> bool:
-        """Whether the execution with this token holds the operation: else its work must stop and its word not count."""
-        table = SystemSchema.workflow_status
-        query = sa.select(table.c.status, table.c.owner_xid).where(table.c.workflow_uuid == operation_id)
-        with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
-        return row is not None and tuple(row) == ("PENDING", owner)
 
     def has_ended(self, operation_id: str) -> bool:
         """Whether nothing more happens to an operation by itself."""
@@ -338,6 +334,7 @@ class OperationStore:
                 table.c.name,
                 table.c.parent_workflow_id,
                 table.c.executor_id,
+                table.c.application_version,
                 table.c.created_at,
                 _CREATED_AT_MS.label("created_at_ms"),
                 table.c.completed_at,
@@ -356,6 +353,8 @@ class OperationStore:
     def _operation(self, row: sa.RowMapping) -> Operation:
         status = _STATUS[row["status"]]
         attributes: dict[str, Any] = row["attributes"] or {}
+        if not status.is_terminal and row["application_version"] not in (None, APPLICATION_VERSION):
+            attributes = {**attributes, **_stalled_attributes(row["application_version"])}
         ended_ms = attributes.get("completed_at") or row["completed_at"]
         return Operation(
             operation_id=row["workflow_uuid"],
@@ -395,6 +394,15 @@ def initial_attributes(created_at: datetime, metadata: dict[str, JsonValue]) -> 
 def metadata_attributes(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Return metadata as top-level attributes: merging is by top-level key, so two writers keep both keys."""
     return {METADATA_PREFIX + key: value for key, value in metadata.items()}
+
+
+def _stalled_attributes(version: str) -> dict[str, JsonValue]:
+    """Return what is shown of an operation that no worker of this version takes up."""
+    words = (
+        f"begun by a ktrdr whose operations are of version {version}; this one runs version {APPLICATION_VERSION} and "
+        "leaves it alone. Cancel it, or start a worker of that ktrdr"
+    )
+    return metadata_attributes({"stalled": words})
 
 
 def _progress(status: OperationStatus, written: dict[str, Any] | None, executor_id: str | None) -> Progress:

@@ -3,31 +3,30 @@
 import asyncio
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import sqlalchemy as sa
 from dbos import DBOS, SetWorkflowAttributes, SetWorkflowID
 from dbos import error as dbos_errors
 from dbos._error import DBOSWorkflowConflictIDError
 from pydantic import JsonValue
-from sqlalchemy.exc import OperationalError
 
 from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
+from ktrdr.database.patience import is_connection_lost, patiently
 from ktrdr.errors import KtrdrError, OperationFailed
+from ktrdr.operations.engine_tables import APPLICATION_VERSION
 from ktrdr.operations.history import attempt_record, note_attempt
 from ktrdr.operations.job_process import run_job
-from ktrdr.operations.leases import live_workers
+from ktrdr.operations.leases import WorkerLeases, live_workers
 from ktrdr.operations.operation import OperationStatus, new_operation_id
+from ktrdr.operations.ownership import TAKEN_OVER, Ownership
 from ktrdr.operations.serializer import error_reason
-from ktrdr.operations.store import (
-    APPLICATION_NAME,
-    APPLICATION_VERSION,
-    OperationStore,
-    initial_attributes,
-)
+from ktrdr.operations.store import APPLICATION_NAME, OperationStore, initial_attributes, metadata_attributes
 
 CHILD_POLL_S = 0.2
 OWNERSHIP_POLL_S = 0.2
@@ -44,8 +43,10 @@ class WorkerServices:
 
     store: OperationStore
     clock: Clock
+    ownership: Ownership
+    leases: WorkerLeases
     executor_id: str
-    state_folder: Path
+    job_environment: Mapping[str, str]
     workflows: dict[str, Workflow]
 
 
@@ -92,9 +93,29 @@ class Work:
         """Run a blocking function once, in a thread, and remember its JSON result."""
 
         async def run() -> T:
-            return await asyncio.to_thread(function)
+            try:
+                return await patiently(function)
+            except OperationFailed as error:
+                raise self._in_the_engines_words(error) from error
 
         return await DBOS.run_step_async({"name": name}, run)
+
+    def held(self) -> AbstractContextManager[None]:
+        """Return a context in which this operation stays this execution's; nothing in it may write to the operation.
+
+        What becomes visible to others is put in place inside: an execution that was paused, given up and woken finds
+        the operation taken over (OperationFailed, `taken_over`) instead of overwriting what its successor made.
+        """
+        return self._services.ownership.held(self._owner, self.operation_id)
+
+    async def publish(self, name: str, function: Callable[[], T]) -> T:
+        """As `step`, for a function that puts this operation's files into place: it runs only while `held`."""
+
+        def put_in_place() -> T:
+            with self.held():
+                return function()
+
+        return await self.step(name, put_in_place)
 
     async def owned_step(self, name: str, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine once and remember its JSON result; it is cancelled soon after its operation ended.
@@ -109,6 +130,8 @@ class Work:
                 while not (await asyncio.wait({task}, timeout=OWNERSHIP_POLL_S))[0]:
                     await self._stop_unless_ours()
                 return task.result()
+            except OperationFailed as error:
+                raise self._in_the_engines_words(error) from error
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -117,16 +140,24 @@ class Work:
 
     async def _stop_unless_ours(self) -> None:
         try:
-            ours = await asyncio.to_thread(self._store.is_owned_by, self.operation_id, self._owner)
-        except OperationalError:
-            return  # a database that is away for a while is no reason to throw work away
+            ours = await asyncio.to_thread(self._services.ownership.holds, self._owner, self.operation_id)
+        except sa.exc.SQLAlchemyError as error:
+            if not is_connection_lost(error):
+                raise
+            return  # nobody can have taken it; if we alone are cut off, what we make is never published
         if not ours:
-            # The engine's own way to end an execution that has lost its operation: nothing of it is recorded.
             raise DBOSWorkflowConflictIDError(self.operation_id)
+
+    def _in_the_engines_words(self, error: OperationFailed) -> BaseException:
+        """Return a failure as it is, or as the engine ends an execution that has lost its operation: unrecorded."""
+        return DBOSWorkflowConflictIDError(self.operation_id) if error.reason == TAKEN_OVER else error
 
     async def annotate(self, metadata: Payload) -> None:
         """Set keys of this operation's metadata, once."""
-        await self.step("annotate", lambda: self._store.write_metadata(self.operation_id, metadata))
+        await self.step("annotate", lambda: self._write_attributes(metadata_attributes(metadata)))
+
+    def _write_attributes(self, attributes: Payload) -> None:
+        self._services.ownership.write_attributes(self._owner, self.operation_id, attributes)
 
     async def report(self, percentage: float, current_step: str) -> None:
         """Write progress. Call it from inside a step, at most twice a second."""
@@ -135,7 +166,12 @@ class Work:
             "current_step": current_step,
             "executor_id": self._services.executor_id,
         }
-        await asyncio.to_thread(self._store.write_attributes, self.operation_id, {"progress": progress})
+        try:
+            await asyncio.to_thread(self._write_attributes, {"progress": progress})
+        except sa.exc.SQLAlchemyError as error:
+            if not is_connection_lost(error):
+                raise
+            # Progress is no reason to wait: the next report says more.
 
     async def run_job(self, module: str, request: Payload, *, attempts: Path) -> JobOutcome:
         """Run a job process as a step that ends with the operation. Its progress becomes the operation's.
@@ -150,7 +186,12 @@ class Work:
             attempt = attempts / f"{self.operation_id}_{secrets.token_hex(4)}"
             await asyncio.to_thread(fresh_attempt, attempt)
             try:
-                result = await run_job(module, {**request, "attempt": str(attempt)}, self.report)
+                result = await run_job(
+                    module,
+                    {**request, "attempt": str(attempt)},
+                    self.report,
+                    environment=self._services.job_environment,
+                )
             except BaseException:
                 discard_attempt(attempt)
                 raise
@@ -221,6 +262,7 @@ class Work:
             OperationFailed: The child failed or was cancelled (its own reason), or for `start_timeout_s` seconds
                 no living worker served the queue (`unavailable`); it is cancelled then.
         """
+        turn = await patiently(lambda: self._services.ownership.turn_of_child(queue))
         handle = await DBOS.enqueue_workflow_with_options_async(
             {
                 "workflow_name": operation_type,
@@ -228,6 +270,7 @@ class Work:
                 "workflow_id": operation_id,
                 "app_version": APPLICATION_VERSION,
                 "application_name": APPLICATION_NAME,
+                "priority": turn,
                 "attributes": initial_attributes(self._services.clock(), {}),
             },
             payload,
@@ -247,14 +290,14 @@ class Work:
         """Return whether the child was taken up, or still may be: a full queue is not an absent worker."""
         unserved_s = 0.0
         while True:
-            child = await asyncio.to_thread(self._store.get, operation_id)
+            child = await patiently(lambda: self._store.get(operation_id))
             if child.status is not OperationStatus.PENDING:
                 return True
-            workers = await asyncio.to_thread(live_workers, self._services.state_folder)
+            workers = await patiently(lambda: live_workers(self._services.leases))
             served = any(queue in worker.queues for worker in workers)
             unserved_s = 0.0 if served else unserved_s + CHILD_POLL_S
             if unserved_s > timeout_s:
-                await asyncio.to_thread(self._store.cancel, operation_id)
+                await patiently(lambda: self._store.cancel(operation_id))
                 return False
             await asyncio.sleep(CHILD_POLL_S)
 
@@ -274,5 +317,7 @@ class Work:
     async def _has_ended(self, child_id: str) -> bool:
         try:
             return await asyncio.to_thread(self._store.has_ended, child_id)
-        except OperationalError:
-            return False  # a database that is away for a while: ask again
+        except sa.exc.SQLAlchemyError as error:
+            if not is_connection_lost(error):
+                raise
+            return False  # the database is away for a while: ask again

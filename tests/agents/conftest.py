@@ -4,7 +4,6 @@ import numpy as np
 import polars as pl
 import pytest
 from agent_desk import Desk
-from private_postgres import HOW_TO_INSTALL, private_postgres, server_binaries
 
 from ktrdr.market.importer import import_file
 from ktrdr.market.samples import install_samples
@@ -40,15 +39,6 @@ def sample_bars(bars_folder):
     frame.write_parquet(folder / "quiet.parquet")
     import_file(store, folder / "quiet.parquet", symbol="NOVOLUME", timeframe="1h", calendar="24x7")
     return store
-
-
-@pytest.fixture(scope="session")
-def postgres_url():
-    binaries = server_binaries()
-    if binaries is None:
-        pytest.skip(HOW_TO_INSTALL)
-    with private_postgres(binaries) as url:
-        yield url
 
 
 @pytest.fixture

@@ -64,8 +64,10 @@ def work(request):
     configure_logging()
     if request["is_naive"]:
         worker.BudgetLedger = NaiveLedger
-    worker.start_worker(load_settings(), worker.ALL_QUEUES, starts_scheduled_cycles=False)
-    threading.Event().wait()
+    options = worker.WorkerOptions(worker.ALL_QUEUES, concurrency=1, starts_scheduled_cycles=False)
+    stop = threading.Event()
+    worker.start_worker(load_settings(), options, on_lost=stop.set)
+    stop.wait()
 
 
 def main():

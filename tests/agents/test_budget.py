@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits, Usage
 from ktrdr.database.engine import open_database
-from ktrdr.database.tables import budget_attempts, budget_envelopes, create_tables
+from ktrdr.database.tables import create_tables
 from ktrdr.errors import BudgetExceeded, Conflict, NotFound
 
 RACER = Path(__file__).parent / "budget_racer.py"
@@ -35,20 +35,15 @@ class HandClock:
         return self.now
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'state.sqlite'}"
-    return request.getfixturevalue("postgres_url")
+@pytest.fixture
+def url(database_url):
+    return database_url
 
 
 @pytest.fixture
 def database(url):
     database = open_database(url)
     create_tables(database)
-    with database.engine.begin() as connection:
-        connection.execute(budget_attempts.delete())
-        connection.execute(budget_envelopes.delete())
     yield database
     database.close()
 

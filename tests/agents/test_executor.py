@@ -127,8 +127,9 @@ def test_what_a_killed_attempt_left_never_becomes_part_of_a_strategy(desk):
     leftover.mkdir(parents=True)
     (leftover / "strategy.yaml.part").write_text("half")
     save(desk.executor(), strategy_document("first_idea"))
-    stored = [each for each in desk.files() if each.startswith("strategies/")]
+    stored = [name for name in desk.files() if not name.startswith(".ktrdr/")]
     assert stored == ["strategies/first_idea/design.json", "strategies/first_idea/strategy.yaml"]
+    assert [folder.name for folder in desk.attempts.iterdir()] == [leftover.name]
 
 
 def test_a_near_copy_and_a_taken_name_are_refused_by_name(desk):

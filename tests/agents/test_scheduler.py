@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from private_postgres import HOW_TO_INSTALL, private_postgres, server_binaries
 from schedule_office import CYCLE_USD, DAILY_USD, Office
 
 from ktrdr.agents.scheduler import ScheduleRequest
@@ -33,16 +32,9 @@ def office(database, tmp_path):
     return Office(database, tmp_path, TEN)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'state.sqlite'}"
-        return
-    binaries = server_binaries()
-    if binaries is None:
-        pytest.skip(HOW_TO_INSTALL)
-    with private_postgres(binaries) as address:
-        yield address
+@pytest.fixture
+def url(database_url):
+    return database_url
 
 
 def add(office, **request):

@@ -23,8 +23,8 @@ SCRIPT = Path(__file__).parent / "trigger_many.py"
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return load_settings({"KTRDR_WORKSPACE": str(tmp_path)})
+def settings(tmp_path, database_url):
+    return load_settings({"KTRDR_WORKSPACE": str(tmp_path), "KTRDR_DATABASE_URL": database_url})
 
 
 @pytest.fixture
@@ -49,7 +49,8 @@ def cycle_trigger(settings, store, database):
 
 
 def test_of_twenty_simultaneous_triggers_from_two_processes_one_starts(settings, store):
-    environment = {**os.environ, "KTRDR_WORKSPACE": str(settings.workspace)}
+    variables = {"KTRDR_WORKSPACE": str(settings.workspace), "KTRDR_DATABASE_URL": settings.database_url}
+    environment = {**os.environ, **variables}
     command = [sys.executable, str(SCRIPT)]
     pipe = subprocess.PIPE
     processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) for _ in range(2)]

@@ -1,5 +1,7 @@
 import asyncio
 import json
+import os
+import socket
 import sqlite3
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import ktrdr.market
 from ktrdr.api.app import create_app
 from ktrdr.config import load_settings
 from ktrdr.errors import WorkspaceUnusable
+from ktrdr.operations.leases import FileLeases
 
 API = "/api/v1"
 BUNDLED = Path(ktrdr.market.__file__).parent / "bundled"
@@ -62,6 +65,7 @@ def test_routes_are_those_of_the_design(client):
         "POST /strategies/designs",
         "GET /indicators",
         "GET /markets",
+        "GET /workers",
         "POST /markets/samples",
         "POST /markets/import",
         "GET /health",
@@ -329,3 +333,25 @@ def test_workspace_that_is_a_file_is_refused_before_anything_is_served(tmp_path)
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(WorkspaceUnusable, match="--workspace"):
         create_app(load_settings({"KTRDR_WORKSPACE": str(tmp_path / "file")}))
+
+
+def test_workers_show_who_works_on_what_and_what_waits(client, workspace):
+    assert client.get(f"{API}/workers").json() == {
+        "workers": [],
+        "queues": [{"queue": queue, "waiting": 0, "served": False} for queue in ("cycles", "compute")],
+    }
+    lease = FileLeases(workspace / ".ktrdr").lease(["cycles"], on_lost=lambda: None)
+    store = client.app.state.composition.operation_store
+    held, lost, _ = (store.enqueue("training", queue="compute", payload={}, metadata={}).operation_id for _ in range(3))
+    with sqlite3.connect(workspace / ".ktrdr" / "state.sqlite") as connection:
+        for operation_id, executor_id in {held: lease.executor_id, lost: "worker-9-gone"}.items():
+            change = "UPDATE workflow_status SET status = 'PENDING', executor_id = ? WHERE workflow_uuid = ?"
+            connection.execute(change, (executor_id, operation_id))
+    connection.close()
+    answer = client.get(f"{API}/workers").json()
+    lease.release()
+    alive, gone = answer["workers"]
+    assert (alive["worker"], alive["pid"], alive["host"]) == (lease.executor_id, os.getpid(), socket.gethostname())
+    assert (alive["alive"], alive["running"], alive["queues"]) == (True, [held], ["cycles"])
+    assert (gone["worker"], gone["alive"], gone["running"], gone["last_seen"]) == ("worker-9-gone", False, [lost], None)
+    assert answer["queues"][1] == {"queue": "compute", "waiting": 1, "served": False}

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from ktrdr.operations.leases import live_workers
+from ktrdr.operations.leases import FileLeases
 
 KTRDR = [sys.executable, "-m", "ktrdr.cli"]
 
@@ -138,14 +138,15 @@ def test_page_of_another_site_is_refused_over_a_real_socket(idle_server):
 
 def test_server_replaces_a_dead_worker_and_takes_all_along_when_it_is_told_to_stop(tmp_path):
     state = tmp_path / ".ktrdr"
+    leases = FileLeases(state)
     with _serving(tmp_path, workers=2) as (server, serving):
-        first, second = live_workers(state)
+        first, second = leases.workers()
         assert httpx.get(f"{serving['url']}/ready", trust_env=False).json()["workers"] == 2
         os.kill(first.pid, signal.SIGKILL)
-        replaced = _wait_until(lambda: {worker.pid for worker in live_workers(state)} - {first.pid, second.pid})
+        replaced = _wait_until(lambda: {worker.pid for worker in leases.workers()} - {first.pid, second.pid})
         assert len(replaced) == 1
         with httpx.stream("GET", f"{serving['url']}/health", trust_env=False):
             server.send_signal(signal.SIGINT)
             assert server.wait(timeout=20) == 0
-    assert live_workers(state) == []
+    assert leases.workers() == []
     assert not (state / "server.json").exists()

@@ -34,6 +34,7 @@ from ktrdr.errors import Conflict
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.market.store import BarStore
+from ktrdr.operations.postgres_leases import worker_leases
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 
@@ -118,7 +119,8 @@ class DisturbedCycle:
             BarStore(settings.data_folder),
             self._ledger,
         )
-        revival = OperationRevival(services, self._budget, model_chooser(settings.agent))
+        leases = worker_leases(self._database, settings.state_folder, grace_s=settings.worker_grace_s)
+        revival = OperationRevival(services, self._budget, model_chooser(settings.agent), leases)
         deadline = time.monotonic() + timeout_s
         seen = []
         with self._worker(None) as worker:

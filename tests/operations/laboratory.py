@@ -1,43 +1,76 @@
-"""A real SQLite file, and real workers that are started and killed at will."""
+"""A database with operations, and real workers on it that are started, paused and killed at will."""
 
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import sqlalchemy as sa
+from dbos._schemas.system_database import SystemSchema
+
 from ktrdr.clock import utc_now
 from ktrdr.database.engine import open_database
+from ktrdr.operations.engine_tables import operations_engine
+from ktrdr.operations.ownership import Ownership
+from ktrdr.operations.postgres_leases import worker_leases
 from ktrdr.operations.store import OperationStore, migrate_database
 
 HERE = Path(__file__).parent
+GRACE_S = 1.0
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 class Laboratory:
     """A state folder with its store, and workers that are started and killed at will."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, url):
         self.folder = folder
-        self.database = open_database(f"sqlite:///{folder / 'state.sqlite'}")
+        self.url = url
+        self.database = open_database(url)
         migrate_database(self.database)
         self.store = OperationStore(self.database, utc_now)
+        self.ownership = Ownership(self.database)
+        self.leases = worker_leases(self.database, folder, grace_s=GRACE_S)
         self.workers = []
         self.log = folder / "runs.log"
 
-    def start_worker(self, queues="cycles,compute"):
+    def start_worker(self, queues="cycles,compute", *, concurrency=1):
+        """Start a worker and return it once it takes work; its `name` is its executor id."""
         path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "PYTHONPATH": path}
-        command = [sys.executable, str(HERE / "toy_worker.py"), str(self.folder), queues]
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+        arguments = [str(self.folder), queues, self.url, str(GRACE_S), str(concurrency)]
+        with (self.folder / "worker.log").open("ab") as log:
+            worker = subprocess.Popen(
+                [sys.executable, str(HERE / "toy_worker.py"), *arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+            )
         self.workers.append(worker)
-        assert worker.stdout.readline().startswith(b'{"worker"')
+        worker.name = json.loads(worker.stdout.readline())["worker"]
         return worker
 
-    def enqueue(self, operation_type="toy_job", *, queue="compute", seconds=0.0, behaviour="answer"):
-        payload = {"log": str(self.log), "seconds": seconds, "behaviour": behaviour}
+    def enqueue(self, operation_type="toy_job", *, queue="compute", seconds=0.0, behaviour="answer", **more):
+        payload = {"log": str(self.log), "seconds": seconds, "behaviour": behaviour, **more}
         return self.store.enqueue(
             operation_type, queue=queue, payload=payload, metadata={"purpose": "test"}
         ).operation_id
+
+    def owner(self, operation_id):
+        """Return the engine's token of the execution that holds an operation."""
+        table = SystemSchema.workflow_status
+        with operations_engine(self.database).connect() as connection:
+            return connection.execute(
+                sa.select(table.c.owner_xid).where(table.c.workflow_uuid == operation_id)
+            ).scalar()
 
     def runs(self):
         return [int(line) for line in self.log.read_text().split()] if self.log.exists() else []
@@ -58,10 +91,3 @@ class Laboratory:
             worker.wait()
             worker.stdout.close()
         self.database.close()
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False

@@ -1,4 +1,4 @@
-"""Operations on a real worker process, a real SQLite file and real jobs, some of them killed."""
+"""Operations on real worker processes, real databases and real jobs, some of them killed."""
 
 import signal
 import time
@@ -40,7 +40,8 @@ def test_failures_keep_the_reason_and_hide_what_an_exception_said(laboratory):
     assert "exit code 7" in errors["die"].message
 
 
-def test_cancelling_a_parent_kills_the_job_of_its_child_within_a_second(laboratory):
+def test_cancelling_a_parent_kills_the_job_of_its_child_within_a_second(any_laboratory):
+    laboratory = any_laboratory
     laboratory.start_worker()
     parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=60)
     laboratory.wait_until(lambda: laboratory.runs())
@@ -56,7 +57,10 @@ def test_cancelling_a_parent_kills_the_job_of_its_child_within_a_second(laborato
     assert children[0].completed_at is not None
 
 
-def test_a_killed_worker_takes_its_job_along_and_the_next_one_finishes_without_repeating_a_finished_child(laboratory):
+def test_a_killed_worker_takes_its_job_along_and_the_next_one_finishes_the_work_once(
+    any_laboratory,
+):
+    laboratory = any_laboratory
     worker = laboratory.start_worker()
     parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=1.5)
     laboratory.wait_until(lambda: laboratory.runs())
@@ -71,10 +75,12 @@ def test_a_killed_worker_takes_its_job_along_and_the_next_one_finishes_without_r
     assert [child.type for child in laboratory.store.children(parent_id)] == ["toy_job", "toy_inner"]
 
 
-def test_a_living_worker_takes_over_from_a_dead_one_and_leaves_the_living_alone(laboratory):
+def test_a_living_worker_takes_over_from_a_dead_one_and_leaves_the_living_alone(any_laboratory):
+    laboratory = any_laboratory
     first = laboratory.start_worker()
     second = laboratory.start_worker()
-    assert [worker.number for worker in live_workers(laboratory.folder)] == [1, 2]
+    alive = [(worker.number, worker.executor_id, worker.pid) for worker in live_workers(laboratory.leases)]
+    assert alive == [(1, first.name, first.pid), (2, second.name, second.pid)]
     ids = [laboratory.enqueue(seconds=2.5), laboratory.enqueue(seconds=2.5)]
     laboratory.wait_until(lambda: len(laboratory.runs()) == 2)
     first.send_signal(signal.SIGKILL)
@@ -114,7 +120,8 @@ def test_what_does_not_exist_or_has_ended_cannot_be_cancelled(laboratory):
         laboratory.store.cancel(ended.operation_id)
 
 
-def test_a_child_that_no_living_worker_can_take_is_unavailable_after_its_time(laboratory):
+def test_a_child_that_no_living_worker_can_take_is_unavailable_after_its_time(any_laboratory):
+    laboratory = any_laboratory
     laboratory.start_worker(queues="cycles")
     parent_id = laboratory.enqueue("toy_parent", queue="cycles")
     ended = laboratory.wait_for_end(parent_id)
@@ -124,7 +131,8 @@ def test_a_child_that_no_living_worker_can_take_is_unavailable_after_its_time(la
     assert child.status is OperationStatus.CANCELLED
 
 
-def test_an_operation_that_kills_every_worker_fails_after_three_takeovers(laboratory):
+def test_an_operation_that_kills_every_worker_fails_after_three_takeovers(any_laboratory):
+    laboratory = any_laboratory
     operation_id = laboratory.enqueue(behaviour="kill_worker")
     for _ in range(4):
         laboratory.start_worker().wait(20)

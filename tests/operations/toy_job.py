@@ -13,7 +13,7 @@ def run(request, report):
     log = Path(request["log"])
     with log.open("a") as file:
         file.write(f"{os.getpid()}\n")
-    (Path(request["attempt"]) / "half.txt").write_text("half-written")
+    (Path(request["attempt"]) / "half.txt").write_text(f"half-written by {os.getpid()}")
     deadline = time.monotonic() + request["seconds"]
     while time.monotonic() < deadline:
         report(50.0, "half-way")

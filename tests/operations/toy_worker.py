@@ -1,7 +1,8 @@
-"""A real worker with toy operations: `python toy_worker.py STATE_FOLDER QUEUES`."""
+"""A real worker with toy operations: `python toy_worker.py STATE_FOLDER QUEUES URL GRACE_S CONCURRENCY`."""
 
 import asyncio
 import json
+import os
 import sys
 import threading
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 from ktrdr.clock import utc_now
 from ktrdr.database.engine import open_database
 from ktrdr.operations.job_child import die_with_parent
-from ktrdr.operations.leases import lease_worker_number
-from ktrdr.operations.runtime import COMPUTE_QUEUE, WorkerRuntime
+from ktrdr.operations.postgres_leases import worker_leases
+from ktrdr.operations.runtime import COMPUTE_QUEUE, Membership, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.operations.work import Repetition
+from ktrdr.telemetry.logs import configure_logging
 
 
 async def job(work, payload):
@@ -32,7 +34,7 @@ async def parent(work, payload):
     await work.annotate({"stage": "child", "child_id": child_id})
     result = await work.run_queued_child("toy_job", child_id, payload, queue=COMPUTE_QUEUE, start_timeout_s=1)
     inner_id = await work.new_child_id("toy_inner")
-    inner = await work.run_child("toy_inner", inner_id, {})
+    inner = await work.run_child("toy_inner", inner_id, {"seconds": payload.get("inner_seconds", 0)})
     return {"child": result, "inner": inner}
 
 
@@ -43,6 +45,10 @@ async def outer(work, payload):
 
 
 async def inner(work, payload):
+    async def wait():
+        await asyncio.sleep(payload["seconds"])
+
+    await work.owned_step("wait", wait)
     return "inner done"
 
 
@@ -76,19 +82,24 @@ BODIES = {
 
 def main() -> None:
     die_with_parent()
-    state = Path(sys.argv[1])
-    database = open_database(f"sqlite:///{state / 'state.sqlite'}")
+    configure_logging()
+    state, queues, url = Path(sys.argv[1]), sys.argv[2].split(","), sys.argv[3]
+    database = open_database(url)
     migrate_database(database)
     store = OperationStore(database, utc_now)
-    queues = sys.argv[2].split(",")
-    lease = lease_worker_number(state, queues)
-    runtime = WorkerRuntime(database, store, clock=utc_now, lease=lease, state_folder=state)
+    stop = threading.Event()
+    leases = worker_leases(database, state, grace_s=float(sys.argv[4]))
+    lease = leases.lease(queues, on_lost=stop.set)
+    runtime = WorkerRuntime(
+        database, store, clock=utc_now, membership=Membership(leases, lease), job_environment=os.environ
+    )
     for operation_type, body in BODIES.items():
         runtime.register(operation_type, body)
-    runtime.launch(queues, max_concurrent_cycles=4)
+    runtime.launch(queues, max_concurrent_cycles=4, compute_concurrency=int(sys.argv[5]))
     sys.stdout.write(json.dumps({"worker": lease.executor_id}) + "\n")
     sys.stdout.flush()
-    threading.Event().wait()
+    stop.wait()
+    os._exit(1)
 
 
 main()

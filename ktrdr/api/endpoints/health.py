@@ -4,7 +4,6 @@ from fastapi import APIRouter
 
 from ktrdr import __version__
 from ktrdr.api.composition import Composed
-from ktrdr.operations.leases import live_workers
 from ktrdr.schemas.health import Health, Readiness
 from ktrdr.schemas.problem import Problem
 
@@ -21,4 +20,4 @@ def health(composition: Composed) -> Health:
 def ready(composition: Composed) -> Readiness:
     """Say that the database answers too."""
     composition.operation_store.list(limit=1)
-    return Readiness(workers=len(live_workers(composition.settings.state_folder)))
+    return Readiness(workers=composition.workers.count_live())
