@@ -9,11 +9,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ktrdr.errors import InvalidInput
 from ktrdr.market.costs import AssetClass, CostModel
+from ktrdr.market.findings import QualityReport
 from ktrdr.market.timeframe import Timeframe
 
 SYMBOL_PATTERN = re.compile(r"[A-Z][A-Z0-9._-]{0,31}")
 PriceSide = Literal["bid", "ask", "mid", "trade"]
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
+FX_SUFFIX = "=X"  # Yahoo's mark of a currency pair
+# A slash may part two names only; it never begins or leads a path.
+_PAIR = re.compile(r"([A-Z0-9]+)/([A-Z0-9]+)((?:[:-][A-Z0-9]+)?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class SeriesInfo:
     """A stored series as research sees it: counts and dates are those of its research bars.
 
     `first` and `last` are labels (bar opens) of research bars; bars of sessions from `sealed_from` on are sealed.
+    `finding_kinds` are the kinds that the quality report found.
     """
 
     symbol: str
@@ -38,18 +43,9 @@ class SeriesInfo:
     sealed_from: datetime
     has_volume: bool
     licence: str | None
-
-
-class QualityReport(BaseModel):
-    """Counts over the research bars, against the calendar between their first and last."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    bars: int = Field(ge=1)
-    missing: int = Field(ge=0, description="bars that the calendar expects and the source has not")
-    extra: int = Field(ge=0, description="bars outside every session")
-    flat: int = Field(ge=0, description="bars whose four prices are equal")
-    zero_volume: int = Field(ge=0)
+    alias_of: str | None
+    finding_kinds: tuple[str, ...]
+    is_refused_for_research: bool
 
 
 class SeriesSidecar(BaseModel):
@@ -82,6 +78,15 @@ class SeriesSidecar(BaseModel):
     quality: QualityReport
     licence: str | None
     notice: str | None
+    alias_of: str | None = Field(default=None, description="the instrument whose sealed date this one shares")
+    accepted: tuple[str, ...] = Field(
+        default=(), description="snapshots whose serious findings somebody accepted, for research to use all the same"
+    )
+
+    @property
+    def is_refused_for_research(self) -> bool:
+        """Whether the current snapshot has serious findings that nobody accepted."""
+        return self.quality.is_serious and self.snapshot not in self.accepted
 
     def info(self) -> SeriesInfo:
         """Return what other packages see of this series."""
@@ -101,7 +106,28 @@ class SeriesSidecar(BaseModel):
             sealed_from=datetime.combine(self.sealed_from, time(), UTC),
             has_volume=self.has_volume,
             licence=self.licence,
+            alias_of=self.alias_of,
+            finding_kinds=tuple(dict.fromkeys(finding.kind for finding in self.quality.findings)),
+            is_refused_for_research=self.is_refused_for_research,
         )
+
+
+def normal_symbol(text: str) -> str:
+    """Return the normal form of what people call an instrument: `eur/usd` and `EURUSD=X` are `EURUSD`.
+
+    Raises:
+        InvalidInput: It has none that may name a folder.
+    """
+    symbol = text.upper().removeprefix("^").removesuffix(FX_SUFFIX)
+    pair = _PAIR.fullmatch(symbol)
+    if pair is not None:
+        symbol = pair.group(1) + pair.group(2) + pair.group(3).replace(":", "-")
+    return check_symbol(symbol.replace("=", "-"))
+
+
+def symbol_key(symbol: str) -> str:
+    """Return what two spellings of one symbol have in common: `BTC-USD`, `BTC.USD` and `BTCUSD` are one."""
+    return re.sub(r"[^A-Z0-9]", "", symbol.upper().removesuffix(FX_SUFFIX))
 
 
 def check_symbol(symbol: str) -> str:

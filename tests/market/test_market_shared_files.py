@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from importing import import_file
 
-from ktrdr.market.importer import import_file
 from ktrdr.market.store import BarStore
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -74,7 +74,7 @@ def test_the_first_half_hour_of_spy_is_known_at_ten_new_york(store):
 
 def test_a_longer_history_replaces_the_sample_and_keeps_its_sealed_date(store):
     sample = import_shared(store, "EURUSD_1h_2017_ask_volume", "EURUSD", "1h", price_side="ask").series
-    outcome = import_shared(store, "EURUSD_1h", "EURUSD", "1h", price_side="mid")
+    outcome = import_shared(store, "EURUSD_1h", "EURUSD", "1h", price_side="mid", replace=True)
     assert outcome.series.sealed_from == sample.sealed_from
     assert (outcome.series.price_side, outcome.series.has_volume) == ("mid", False)
     assert outcome.series.n_bars > 60_000

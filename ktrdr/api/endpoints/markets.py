@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, UploadFile
 
 from ktrdr.api.composition import Composed
-from ktrdr.api.services.markets_service import ImportOptions
+from ktrdr.market.request import ImportOptions
 from ktrdr.schemas.markets import ImportDocument, MarketList
 
 router = APIRouter(prefix="/markets", tags=["markets"])
@@ -32,8 +32,23 @@ def import_market(
     timezone: Annotated[str | None, Form(max_length=64)] = None,
     calendar: Annotated[str | None, Form(max_length=32)] = None,
     price_side: Annotated[str | None, Form(max_length=16)] = None,
+    format: Annotated[str | None, Form(max_length=32, description="a well-known layout")] = None,
     adjust: Annotated[bool, Form(description="multiply prices by adj_close / close")] = False,
+    replace: Annotated[bool, Form(description="take the file's bars where they differ from stored ones")] = False,
+    accept_findings: Annotated[bool, Form(description="let research use the bars whatever is found")] = False,
+    alias_of: Annotated[str | None, Form(max_length=64, description="a stored instrument, sealed likewise")] = None,
 ) -> ImportDocument:
     """Store a file's bars as a new snapshot, or refuse it and change nothing."""
-    options = ImportOptions(symbol, timeframe, timezone, calendar, price_side, adjust)
+    options = ImportOptions(
+        symbol=symbol,
+        timeframe=timeframe,
+        timezone=timezone,
+        calendar=calendar,
+        price_side=price_side,
+        format=format,
+        adjust=adjust,
+        replace=replace,
+        accept_findings=accept_findings,
+        alias_of=alias_of,
+    )
     return composition.markets.import_upload(file.filename or "upload", file.file, options)

@@ -3,28 +3,16 @@
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from ktrdr.clock import Clock
 from ktrdr.market.importer import import_file
+from ktrdr.market.request import ImportOptions
 from ktrdr.market.samples import install_samples
 from ktrdr.market.series import SeriesInfo
 from ktrdr.market.store import BarStore
 from ktrdr.schemas.markets import ImportDocument, MarketList, SeriesDocument
-
-
-@dataclass(frozen=True, slots=True)
-class ImportOptions:
-    """What the sender says about a file; None is inferred, and said."""
-
-    symbol: str
-    timeframe: str
-    timezone: str | None
-    calendar: str | None
-    price_side: str | None
-    adjust: bool
 
 
 class MarketsService:
@@ -53,17 +41,7 @@ class MarketsService:
             path = Path(folder) / _safe_filename(filename)
             with path.open("wb") as file:
                 shutil.copyfileobj(content, file, 1024 * 1024)
-            outcome = import_file(
-                self._bars,
-                path,
-                symbol=options.symbol,
-                timeframe=options.timeframe,
-                timezone=options.timezone,
-                calendar=options.calendar,
-                price_side=options.price_side,
-                adjust=options.adjust,
-                now=self._clock(),
-            )
+            outcome = import_file(self._bars, path, options, now=self._clock())
         return ImportDocument(
             series=SeriesDocument.model_validate(outcome.series),
             change=outcome.change.value,
