@@ -7,6 +7,7 @@ from pathlib import Path
 from ktrdr.errors import ImportRefused, InvalidInput
 from ktrdr.market.findings import QualityReport
 from ktrdr.market.merge import Change, PlannedWrite, plan_write
+from ktrdr.market.quality import describe_sealed
 from ktrdr.market.request import ImportOptions, ImportRequest, parse_request
 from ktrdr.market.seal import SealedManifest, read_manifest
 from ktrdr.market.series import SeriesInfo, SeriesSidecar
@@ -94,6 +95,7 @@ def _plan(store: BarStore, source: Source, ground: _Ground, now: datetime | None
     fixed_by = ground.known[0] if ground.known else ground.root
     sealed_from = None if fixed_by is None else fixed_by.sealed_from
     incoming = divide_source(source, ground.request, ground.known, sealed_from=sealed_from, now=now)
+    incoming.notices.extend(describe_sealed(incoming.sealed, incoming.calendar))
     return incoming, plan_write(store, incoming, ground.request)
 
 

@@ -13,6 +13,8 @@ from ktrdr.market.timeframe import DAY_MS
 SCALE_WINDOW = 250  # bars on each side over which the usual move is measured
 OUTLIER_SIGMA = 12.0  # usual moves of a one-bar return worth a word
 SPIKE_SIGMA, SPIKE_MOVE = 25.0, 0.05  # a spike that comes back is serious beyond both
+WICKS = "wicks"
+WICK_MOVE = 0.15  # as a logarithm; and beyond SPIKE_SIGMA
 RETURNED = 0.35  # share of a spike that may be left after the next bar
 SPLIT_FACTORS = np.array([1.5, 2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 30, 50, 100])
 SPLIT_TOLERANCE = 0.04  # of the factor: the market moves on the day of a split too
@@ -41,6 +43,7 @@ def find_jumps(bars: Bars, *, is_exchange: bool) -> list[Finding]:
     after_spike = np.concatenate([[False], spike[:-1]])
     outlier = (np.abs(move) > OUTLIER_SIGMA * usual) & ~(split | step | spike | after_spike | reuse)
     return [
+        *_find_wicks(bars, usual),
         *_report(bars, "ticker_reuse", Severity.SERIOUS, reuse, gap,
                  "a hole of more than 30 days ends at another price",
                  "import only the bars after it: before, the name may have belonged to something else"),
@@ -57,6 +60,24 @@ def find_jumps(bars: Bars, *, is_exchange: bool) -> list[Finding]:
                  f"moves of more than {OUTLIER_SIGMA:g} usual ones",
                  "nothing, if there was news: the largest are worth a look"),
     ]  # fmt: skip
+
+
+def _find_wicks(bars: Bars, usual: FloatArray) -> list[Finding]:
+    """Find highs and lows far from the open and the close: mistyped, or a flash crash."""
+    above = np.log(bars.high / np.maximum(bars.open, bars.close))
+    below = np.log(bars.low / np.minimum(bars.open, bars.close))
+    reach = np.where(above > -below, above, below)
+    # The first bar has no move of its own: it takes the scale of the second.
+    shown = np.abs(reach) > np.maximum(SPIKE_SIGMA * np.concatenate([usual[:1], usual]), WICK_MOVE)
+    return _report(
+        bars,
+        WICKS,
+        Severity.WARNING,
+        shown[1:],
+        reach[1:],
+        "highs or lows far from open and close",
+        "compare with another source: stops and targets would have been touched there",
+    )
 
 
 def _usual_move(move: FloatArray) -> FloatArray:

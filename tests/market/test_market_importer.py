@@ -1,4 +1,5 @@
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from importing import import_file
 from sealed_reading import read_sealed
 
-from ktrdr.errors import ImportRefused, InvalidInput
+from ktrdr.errors import ImportRefused, InvalidInput, NotFound
 from ktrdr.market.merge import Change
 from ktrdr.market.store import BarStore
 
@@ -50,7 +51,9 @@ def test_nothing_that_research_sees_depends_on_a_sealed_bar(tmp_path, fx_hours, 
             for path in store.data_dir.rglob("*")
             if path.is_file() and path.parent.name != "sealed"
         }
-        seen.append((outcome, files))
+        # Whoever has the file is told of its jumps; nobody else is.
+        told = [notice for notice in outcome.notices if not notice.startswith("sealed bars: ")]
+        seen.append((replace(outcome, notices=told), files))
     assert len(seen[0][1]) == 2  # the sidecar and the snapshot
     assert seen[0] == seen[1] == seen[2]
 
@@ -259,3 +262,50 @@ def test_wrong_options_are_named(store, tmp_path, fx_hours, write):
         import_file(store, tmp_path / "absent.csv", **EURUSD)
     with pytest.raises(ImportRefused, match=r"need a \.csv, \.tsv, \.txt or \.parquet file"):
         import_file(store, Path(__file__), **EURUSD)
+
+
+def test_sealed_bars_that_differ_are_refused_by_row_and_so_are_stored_ones_that_a_file_has_not(
+    store, tree, fx_hours, write
+):
+    frame = fx_hours()
+    import_file(store, write("bars.parquet", frame), **EURUSD)
+    before, at = tree(), pl.int_range(pl.len())
+    changed = frame.with_columns(close=pl.when(at == 1150).then(pl.col("open")).otherwise("close"))
+    with pytest.raises(ImportRefused, match=r"1 bars differ .*: row 1151 \(.*another bar is stored there, sealed"):
+        import_file(store, write("sealed.parquet", changed), **EURUSD)
+    for holes in ([40, 41], [1100]):
+        with pytest.raises(ImportRefused, match=rf"{len(holes)} bars are stored that it has not.*--replace"):
+            import_file(store, write("holes.parquet", frame.filter(~at.is_in(holes))), **EURUSD)
+    assert tree() == before
+    import_file(store, write("sealed.parquet", changed), replace=True, **EURUSD)
+    assert read_sealed(store, "EURUSD", "1h")["close"].to_list()[-50] == frame["open"][1150]
+
+
+def test_every_spelling_of_a_symbol_is_one_instrument(store, fx_hours, write):
+    frame = fx_hours(2400)
+    first = import_file(store, write("bars.parquet", frame), **EURUSD).series
+    for spelling in ("EUR/USD", "eurusd", "EURUSD=X", "EUR.USD", "EUR-USD", "eur_usd"):
+        outcome = import_file(store, write("bars.parquet", frame), symbol=spelling, timeframe="1h")
+        assert (outcome.series, outcome.change) == (first, Change.UNCHANGED)
+        assert outcome.notices[0] == f"symbol {spelling!r} stored as EURUSD"
+    halves = pl.concat([frame, frame.with_columns(pl.col("timestamp").dt.offset_by("30m"))]).sort("timestamp")
+    outcome = import_file(store, write("halves.parquet", halves), symbol="EUR/USD", timeframe="30m")
+    assert (outcome.series.symbol, outcome.series.sealed_from) == ("EURUSD", first.sealed_from)
+
+
+def test_an_alias_shares_the_sealed_date_of_its_instrument(store, tree, fx_hours, write):
+    frame = fx_hours(2400)
+    root = import_file(store, write("bars.parquet", frame), **EURUSD).series
+    other = write("other.parquet", fx_hours(2400, seed=2, start=datetime(2020, 12, 20, 22, tzinfo=UTC)))
+    alias = import_file(store, other, symbol="FIBER", timeframe="1h", calendar="fx", alias_of="EUR/USD").series
+    assert (alias.symbol, alias.alias_of, alias.sealed_from) == ("FIBER", "EURUSD", root.sealed_from)
+    third = import_file(store, other, symbol="EURO", timeframe="1h", calendar="fx", alias_of="FIBER").series
+    assert third.alias_of == "EURUSD"
+    alone = import_file(store, other, symbol="ALONE", timeframe="1h", calendar="fx").series
+    assert alone.sealed_from != root.sealed_from
+    before = tree()
+    with pytest.raises(ImportRefused, match="is stored by itself and sealed from"):
+        import_file(store, other, symbol="ALONE", timeframe="1h", alias_of="EURUSD")
+    with pytest.raises(NotFound, match="no instrument 'GBPUSD' is stored; there are"):
+        import_file(store, other, symbol="CABLE", timeframe="1h", alias_of="GBPUSD")
+    assert tree() == before

@@ -186,3 +186,26 @@ def test_first_imports_of_two_timeframes_at_once_agree_on_the_sealed_date(tmp_pa
             thread.join()
         assert len({info.sealed_from for info in store.list_series()}) == 1
         assert len(store.list_series()) == 2
+
+
+def test_an_import_killed_at_any_moment_leaves_the_series_old_or_new_and_the_next_one_tidies_up(
+    filled, tmp_path, fx_hours, write
+):
+    old = filled.load_research("EURUSD", "1h")
+    path = write("large.parquet", fx_hours(1200, seed=3))
+    spawn = multiprocessing.get_context("fork")
+    delays = np.random.default_rng(4).uniform(0, 0.06, 25)
+    for delay in delays:
+        process = spawn.Process(target=import_alternately, args=(filled.data_dir, [path], 1))
+        process.start()
+        time.sleep(delay)
+        process.kill()
+        process.join()
+        bars = filled.load_research("EURUSD", "1h")  # its bytes are checked against its name
+        assert bars.snapshot == old.snapshot or not np.array_equal(bars.close, old.close)
+    import_file(filled, write("bars.parquet", fx_hours()), replace=True, **EURUSD)
+    assert filled.load_research("EURUSD", "1h").snapshot == old.snapshot
+    import_file(filled, path, replace=True, **EURUSD)
+    folder = filled.data_dir / "EURUSD" / "1h"
+    assert not list(folder.rglob(".*"))
+    assert all((folder / "sealed" / f"{file.stem}.json").exists() for file in folder.glob("*.parquet"))
