@@ -31,6 +31,8 @@ MISSING_SERIOUS = 0.10  # share of expected bars
 STALE_RUN = {True: 3, False: 10}  # equal flat bars in a row worth saying, by whether they are daily
 STALE_SERIOUS = 0.20  # share of bars in such runs
 CLOSE_ONLY = 0.99  # share of flat bars of a file that knows only closes
+BODILESS = 0.05  # of a bar's range
+BODILESS_RUN = 20
 IDLE_VOLUME = 0.02  # share of bars that moved without volume
 VOLUME_SPIKE = 1000.0  # times the median
 WIDE_SPREAD_BPS = 50.0  # half spread
@@ -62,6 +64,7 @@ def measure_quality(bars: Bars, calendar: str) -> QualityReport:
         *gaps,
         *_find_extra(inside, calendar),
         *_find_flat(bars, flat),
+        *_find_bodiless(bars),
         *_find_idle_volume(bars, flat),
         *_find_odd_spreads(bars),
         *_find_few(bars),
@@ -90,11 +93,14 @@ def describe_sealed(bars: Bars, calendar: str) -> list[str]:
     grid = None if timeframe.is_daily else find_grid(label, timeframe, sessions)
     inside = clock_bars(label, timeframe, sessions, grid).inside
     missing, _ = _find_gaps(bars, sessions, grid, inside)
-    jumps = find_jumps(bars, is_exchange=calendar not in (FX, ROUND_THE_CLOCK))
+    shown = [
+        *(_as_finding(found, label) for found in _find_bodiless(bars)),
+        *find_jumps(bars, is_exchange=calendar not in (FX, ROUND_THE_CLOCK)),
+    ]
     told = [f"sealed bars: {missing} that the calendar expects are missing"] if missing else []
     return told + [
         f"sealed bars: {finding.kind}, {finding.what}. To do: {finding.advice}"
-        for finding in jumps
+        for finding in shown
         if finding.severity is Severity.SERIOUS or finding.kind == WICKS
     ]
 
@@ -172,6 +178,21 @@ def _find_flat(bars: Bars, flat: BoolArray) -> list[_Found]:
         else "nothing, if the market was quiet or closed; the source filled the time"
     )
     return [_Found("stale", Severity.SERIOUS if serious else Severity.WARNING, starts, what, advice)]
+
+
+def _find_bodiless(bars: Bars) -> list[_Found]:
+    """Find stretches in which every close is its own open although prices moved: a column that slipped by a row."""
+    reach = bars.high - bars.low
+    bodiless = (reach > 0) & (np.abs(bars.close - bars.open) <= BODILESS * reach)
+    edges = np.diff(np.concatenate([[0], bodiless.astype(np.int8), [0]]))
+    starts, stops = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    is_long = stops - starts >= BODILESS_RUN
+    if not is_long.any():
+        return []
+    n_bars = int((stops - starts)[is_long].sum())
+    what = f"{n_bars} bars, {BODILESS_RUN} or more in a row, close where they open, though they have a high and a low"
+    advice = "look whether a column of the file slipped by a row"
+    return [_Found("bodiless", Severity.SERIOUS, starts[is_long], what, advice)]
 
 
 def _find_idle_volume(bars: Bars, flat: BoolArray) -> list[_Found]:

@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,14 @@ spans = st.tuples(row_numbers, row_numbers).map(sorted)
 factors = st.sampled_from([1e-5, 0.01, 0.1, 0.5, 2.0, 10.0, 1000.0])
 
 
-@dataclass(frozen=True)
 class Changed:
-    """A changed file; its text is too long to be shown."""
+    """A changed file, shown by how it was changed: its text is too long."""
 
-    how: str
-    text: str = field(repr=False)
+    def __init__(self, how: str, text: str) -> None:
+        self.how, self.text = how, text
+
+    def __repr__(self) -> str:
+        return self.how
 
 
 def as_rows(frame: pl.DataFrame) -> list[str]:
@@ -84,6 +86,7 @@ def shifted(draw):
         how = f"{minutes} minutes"
     else:
         name = draw(st.sampled_from(PRICES))
+        inside = pl.int_range(pl.len()) >= min(first, N_BARS - 60)  # a few closes that slipped are possible bars
         moved = GOOD.with_columns(pl.when(inside).then(pl.col(name).shift(1)).otherwise(name).alias(name))
         how = f"{name} by a row"
     return Changed(f"{how} from {first} on", join([HEADER, *as_rows(moved)]))
@@ -112,6 +115,5 @@ def test_a_changed_file_is_refused_or_told_or_its_bars_are_the_good_ones(changed
     paired = stored.join(GOOD, on="timestamp", how="left", suffix="_good")
     are_good = all(np.array_equal(paired[name], paired[f"{name}_good"]) for name in stored.columns[1:])
     assert are_good or told
-    if len(stored) < len(GOOD) and not changed.text.endswith(ROWS[-1] + "\n"):
-        return  # a file that ends early is a shorter file
-    assert told or stored.equals(GOOD)
+    hours = (stored["timestamp"][-1] - stored["timestamp"][0]) // timedelta(hours=1)
+    assert told or len(stored) == hours + 1  # a file that begins later or ends earlier is a shorter file
