@@ -87,7 +87,7 @@ class ToolExecutor:
         self.saved_assessment: AssessmentRecord | None = self._find_saved_assessment()
         self._calls: dict[str, Callable[[Any], object]] = {
             LIST_INDICATORS: lambda _: describe_indicators(),
-            LIST_MARKETS: lambda _: [MarketListing.of(info).model_dump() for info in self._bars.list_series()],
+            LIST_MARKETS: lambda _: [MarketListing.of(info).model_dump() for info in self._bars.list_for_research()],
             GET_RECENT_STRATEGIES: self._get_recent,
             VALIDATE_STRATEGY: self._validate,
             SAVE_STRATEGY_CONFIG: self._save_strategy,
@@ -156,7 +156,7 @@ class ToolExecutor:
         """Return the strategy if it is valid and its market can serve it."""
         raw = arguments.strategy
         specification = parse_strategy(raw) if isinstance(raw, str) else validate_strategy(raw)
-        info = self._bars.series(specification.symbol, specification.timeframe)
+        info = self._bars.research_series(specification.symbol, specification.timeframe)
         if not info.has_volume:
             faults = [
                 f"indicators.{identifier}: {each.type} needs volume, which {info.symbol} {info.timeframe} has not"

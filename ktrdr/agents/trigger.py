@@ -9,6 +9,7 @@ from ktrdr.agents.envelopes import TRIGGER_LOCK, close_abandoned_envelopes
 from ktrdr.config import Settings
 from ktrdr.errors import Conflict
 from ktrdr.jobs.launch import refuse_busy_strategy
+from ktrdr.market.store import BarStore
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.runtime import CYCLES_QUEUE
 from ktrdr.operations.store import OperationStore
@@ -38,11 +39,13 @@ class CycleTrigger:
         operations: OperationStore,
         settings: Settings,
         strategies: StrategyStore,
+        bars: BarStore,
         budget: BudgetLedger,
         choose_model: ModelChooser,
     ) -> None:
         self._operations = operations
         self._strategies = strategies
+        self._bars = bars
         self._settings = settings
         self._budget = budget
         self._choose_model = choose_model
@@ -51,14 +54,16 @@ class CycleTrigger:
         """Enqueue a cycle and return it.
 
         Raises:
-            Conflict: As many cycles as allowed are active (`active_cycle_exists`), the strategy is in use, or the
-                model is paid and a whole cycle does not fit into what is left of the day (`budget_exhausted`).
-            NotFound: `strategy` names none.
+            Conflict: As many cycles as allowed are active (`active_cycle_exists`), the strategy is in use, its bars
+                have serious findings (`market_findings`), or the model is paid and a whole cycle does not fit into what
+                is left of the day (`budget_exhausted`).
+            NotFound: `strategy` names none, or there are no bars for it.
             InvalidInput: `model` is not available here (`model_unavailable`) or has no known price.
         """
         model = self._choose_model(request.model)
         if request.strategy is not None:
-            self._strategies.read(request.strategy)
+            specification = self._strategies.read(request.strategy)
+            self._bars.research_series(specification.symbol, specification.timeframe)
         # Counting and enqueueing must be one: without the lock, twenty triggers at once all count none.
         with self._operations.exclusive_lock(TRIGGER_LOCK):
             active = self._operations.active(AGENT_RESEARCH)

@@ -54,7 +54,7 @@ def compose(settings: Settings) -> Composition:
     operations = OperationsService(operation_store)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
-    trigger = CycleTrigger(operation_store, settings, strategy_store, budget, chooser)
+    trigger = CycleTrigger(operation_store, settings, strategy_store, bar_store, budget, chooser)
     return Composition(
         settings=settings,
         database=database,
@@ -63,7 +63,9 @@ def compose(settings: Settings) -> Composition:
         bar_store=bar_store,
         operations=operations,
         agent=AgentService(operation_store, operations, trigger, budget),
-        strategies=StrategiesService(strategy_store, TrialLedger(database, utc_now), settings.attempts_folder),
+        strategies=StrategiesService(
+            strategy_store, bar_store, TrialLedger(database, utc_now), settings.attempts_folder
+        ),
         markets=MarketsService(bar_store, utc_now),
     )
 

@@ -117,7 +117,7 @@ def _configuration(services: LaboratoryServices, kind: str, strategy: str) -> Pa
         "configuration_sha256": specification.configuration_sha256(),
         "symbol": specification.symbol,
         "timeframe": specification.timeframe,
-        "snapshot": services.bars.series(specification.symbol, specification.timeframe).snapshot,
+        "snapshot": services.bars.research_series(specification.symbol, specification.timeframe).snapshot,
     }
 
 

@@ -110,16 +110,22 @@ def _check_alias(request: ImportRequest, root: SeriesSidecar, known: list[Series
 
 
 def _describe(plan: PlannedWrite) -> list[str]:
-    """Say what a user must know about the stored series."""
-    sidecar, quality = plan.sidecar, plan.sidecar.quality
     if plan.change is Change.UNCHANGED:
         return ["the same bars are stored already: nothing changed"]
+    return describe_series(plan.sidecar)
+
+
+def describe_series(sidecar: SeriesSidecar) -> list[str]:
+    """Return what a user must know about a stored series."""
     shared = f", as those of {sidecar.alias_of}" if sidecar.alias_of else f", in every timeframe of {sidecar.symbol}"
     notices = [f"bars of sessions from {sidecar.sealed_from} on are sealed{shared}"]
-    notices += [f"{finding.severity}: {finding.what}. To do: {finding.advice}" for finding in quality.findings]
+    notices += [f"{finding.severity}: {finding.what}. To do: {finding.advice}" for finding in sidecar.quality.findings]
+    name = f"{sidecar.symbol} {sidecar.timeframe}"
     if sidecar.is_refused_for_research:
         notices.append(
-            "research will refuse this series for its serious findings: mend them, or `ktrdr data check"
-            f" {sidecar.symbol} {sidecar.timeframe} --accept-findings`"
+            "research refuses this series for its serious findings: mend them, or `ktrdr data check"
+            f" {name} --accept-findings`"
         )
+    elif sidecar.quality.is_serious:
+        notices.append("the serious findings are accepted: research uses this series, and results say so")
     return notices

@@ -57,7 +57,7 @@ def find_jumps(bars: Bars, *, is_exchange: bool) -> list[Finding]:
                  "a close far from both its neighbours, as a mistyped price is",
                  "compare with another source, correct the bar and import it with --replace"),
         *_report(bars, "outliers", Severity.WARNING, outlier, move,
-                 f"moves of more than {OUTLIER_SIGMA:g} usual ones",
+                 f"moves of more than {OUTLIER_SIGMA:g} times the usual one",
                  "nothing, if there was news: the largest are worth a look"),
     ]  # fmt: skip
 

@@ -73,7 +73,8 @@ def plan_write(store: BarStore, incoming: Incoming, request: ImportRequest) -> P
         merged = _add_new(old, incoming)
         brings_sealed = not np.isin(incoming.sealed.timestamp, sealed_label).all()
         parts = add_part(manifest.parts, part, incoming.covered) if brings_sealed else manifest.parts
-    next_manifest = SealedManifest(research=merged.snapshot, parts=parts)
+    actions = () if request.replace and covers_all else manifest.actions
+    next_manifest = SealedManifest(research=merged.snapshot, parts=parts, actions=actions)
     if merged.snapshot == old.snapshot:
         changes = {"price_side": incoming.price_side, "adjustment": incoming.adjustment}
         next_sidecar = _accept(stored.model_copy(update=changes), request)
@@ -92,14 +93,7 @@ def plan_write(store: BarStore, incoming: Incoming, request: ImportRequest) -> P
 def _accept(sidecar: SeriesSidecar, request: ImportRequest) -> SeriesSidecar:
     if not request.accept_findings:
         return sidecar
-    return accept_findings(sidecar)
-
-
-def accept_findings(sidecar: SeriesSidecar) -> SeriesSidecar:
-    """Return the sidecar with the serious findings of its current snapshot, if it has any, accepted."""
-    if not sidecar.is_refused_for_research:
-        return sidecar
-    return sidecar.model_copy(update={"accepted": (*sidecar.accepted, sidecar.snapshot)})
+    return sidecar.with_findings_accepted()
 
 
 def _covers(incoming: Incoming, stored: SeriesSidecar, manifest: SealedManifest) -> bool:

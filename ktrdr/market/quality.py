@@ -132,7 +132,7 @@ def _find_gaps(bars: Bars, sessions: Sessions, grid: BarGrid | None, inside: Boo
     longest = int(np.argmax(stops - starts))
     share = missing / len(expected)
     what = (
-        f"{missing} of {len(expected)} expected bars are missing ({share:.2%}), in {len(starts)} holes; the longest"
+        f"{missing} of {len(expected)} expected bars are missing ({share:.2%}), in {_count(starts, 'hole')}; the longest"
         f" has {int(stops[longest] - starts[longest])} bars, after {_day(label[before[longest]])}"
     )
     serious = share > MISSING_SERIOUS
@@ -148,7 +148,7 @@ def _find_extra(inside: BoolArray, calendar: str) -> list[_Found]:
     rows = np.flatnonzero(~inside)
     if not len(rows):
         return []
-    what = f"{len(rows)} bars lie outside the sessions of {calendar}"
+    what = f"{_count(rows, 'bar')} outside the sessions of {calendar}"
     return [_Found("outside_sessions", Severity.WARNING, rows, what, "nothing, if they are late prints; they are kept")]
 
 
@@ -202,12 +202,12 @@ def _find_idle_volume(bars: Bars, flat: BoolArray) -> list[_Found]:
     found = []
     idle = np.flatnonzero((volume == 0) & ~flat)
     if len(idle) > IDLE_VOLUME * len(volume):
-        what = f"{len(idle)} bars moved without volume"
+        what = f"{_count(idle, 'bar')} moved without volume"
         found.append(_Found("idle_volume", Severity.WARNING, idle, what, "do not rely on volume before checking it"))
     traded = volume[volume > 0]
     if len(traded) and (volume > VOLUME_SPIKE * np.median(traded)).any():
         rows = np.flatnonzero(volume > VOLUME_SPIKE * np.median(traded))
-        what = f"{len(rows)} bars have more than {VOLUME_SPIKE:g} times the median volume"
+        what = f"{_count(rows, 'bar')} with more than {VOLUME_SPIKE:g} times the median volume"
         found.append(_Found("volume_spikes", Severity.WARNING, rows, what, "check the unit: lots, shares or notional"))
     if len(traded) > 1 and (traded == traded[0]).all():
         what = f"every bar that traded has the volume {traded[0]:g}"
@@ -229,7 +229,7 @@ def _find_odd_spreads(bars: Bars) -> list[_Found]:
         found.append(_Found("zero_spread", Severity.SERIOUS, np.flatnonzero(half == 0), what, advice))
     elif (half > SPREAD_SPIKE * median).any():
         rows = np.flatnonzero(half > SPREAD_SPIKE * median)
-        what = f"{len(rows)} bars have more than {SPREAD_SPIKE:g} times the median spread"
+        what = f"{_count(rows, 'bar')} with more than {SPREAD_SPIKE:g} times the median spread"
         found.append(_Found("spread_spikes", Severity.WARNING, rows, what, "check these bars against another source"))
     return found
 
@@ -241,6 +241,10 @@ def _find_few(bars: Bars) -> list[_Found]:
     return [
         _Found("few_bars", Severity.WARNING, np.array([0]), what, "import a longer history: luck decides on so few")
     ]
+
+
+def _count(rows: IntArray, noun: str) -> str:
+    return f"1 {noun}" if len(rows) == 1 else f"{len(rows)} {noun}s"
 
 
 def _day(epoch_ms: int) -> str:

@@ -6,6 +6,7 @@ file of its own; a part takes the place of everything before it in the range tha
 appended without opening what is sealed.
 """
 
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -38,14 +39,29 @@ class SealedPart(BaseModel):
     replaces_to_ms: int
 
 
+class SealedAction(BaseModel):
+    """A split (new shares for an old one) or dividend among sealed bars, which are stored as they were traded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    day: date
+    split: float = Field(gt=0)
+    dividend: float = Field(ge=0)
+
+
 class SealedManifest(BaseModel):
-    """The parts that continue one research snapshot, in the order in which they apply."""
+    """The parts that continue one research snapshot, in the order in which they apply.
+
+    `actions` are still to be applied to sealed bars: prices from each day on are worth `split` times more, and its
+    dividend, than those of the last research bar.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True)
 
     schema_version: Literal[1] = Field(default=1, alias="schema")
     research: str = Field(pattern=SHA256_PATTERN)
     parts: tuple[SealedPart, ...] = ()
+    actions: tuple[SealedAction, ...] = ()
 
 
 def find_first_sealed_row(label: IntArray) -> int:

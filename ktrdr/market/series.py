@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ktrdr.errors import InvalidInput
 from ktrdr.market.costs import AssetClass, CostModel
-from ktrdr.market.findings import QualityReport
+from ktrdr.market.findings import QualityReport, Severity
 from ktrdr.market.timeframe import Timeframe
 
 SYMBOL_PATTERN = re.compile(r"[A-Z][A-Z0-9._-]{0,31}")
@@ -17,6 +17,8 @@ PriceSide = Literal["bid", "ask", "mid", "trade"]
 SHA256_PATTERN = r"^[0-9a-f]{64}$"
 FX_SUFFIX = "=X"  # Yahoo's mark of a currency pair
 # A slash may part two names only; it never begins or leads a path.
+# BTC-USD is BTCUSD; BRK-B keeps its dash.
+_QUOTED = re.compile(r"([A-Z0-9]{2,})[._-](USDT|USDC|USD|EUR|GBP|JPY|CHF|AUD|NZD|CAD|BTC|ETH)")
 _PAIR = re.compile(r"([A-Z0-9]+)/([A-Z0-9]+)((?:[:-][A-Z0-9]+)?)")
 
 
@@ -46,6 +48,15 @@ class SeriesInfo:
     alias_of: str | None
     finding_kinds: tuple[str, ...]
     is_refused_for_research: bool
+
+
+class AcceptedFindings(BaseModel):
+    """A snapshot that research uses although its report has serious findings: somebody said so."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    snapshot: str = Field(pattern=SHA256_PATTERN)
+    kinds: tuple[str, ...]
 
 
 class SeriesSidecar(BaseModel):
@@ -79,14 +90,24 @@ class SeriesSidecar(BaseModel):
     licence: str | None
     notice: str | None
     alias_of: str | None = Field(default=None, description="the instrument whose sealed date this one shares")
-    accepted: tuple[str, ...] = Field(
-        default=(), description="snapshots whose serious findings somebody accepted, for research to use all the same"
-    )
+    accepted: tuple[AcceptedFindings, ...] = ()
 
     @property
     def is_refused_for_research(self) -> bool:
         """Whether the current snapshot has serious findings that nobody accepted."""
-        return self.quality.is_serious and self.snapshot not in self.accepted
+        return self.quality.is_serious and not self.accepted_findings(self.snapshot)
+
+    def accepted_findings(self, snapshot: str) -> tuple[str, ...]:
+        """Return the kinds of serious findings that were accepted for a snapshot; none where nothing was."""
+        return next((each.kinds for each in self.accepted if each.snapshot == snapshot), ())
+
+    def with_findings_accepted(self) -> "SeriesSidecar":
+        """Return the sidecar with the serious findings of its current snapshot, if it has any, accepted."""
+        if not self.is_refused_for_research:
+            return self
+        serious = [finding.kind for finding in self.quality.findings if finding.severity is Severity.SERIOUS]
+        acceptance = AcceptedFindings(snapshot=self.snapshot, kinds=tuple(dict.fromkeys(serious)))
+        return self.model_copy(update={"accepted": (*self.accepted, acceptance)})
 
     def info(self) -> SeriesInfo:
         """Return what other packages see of this series."""
@@ -119,6 +140,8 @@ def normal_symbol(text: str) -> str:
         InvalidInput: It has none that may name a folder.
     """
     symbol = text.upper().removeprefix("^").removesuffix(FX_SUFFIX)
+    if (quoted := _QUOTED.fullmatch(symbol)) is not None:
+        symbol = quoted.group(1) + quoted.group(2)
     pair = _PAIR.fullmatch(symbol)
     if pair is not None:
         symbol = pair.group(1) + pair.group(2) + pair.group(3).replace(":", "-")

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
-from ktrdr.errors import NotFound, WorkspaceUnusable
+from ktrdr.errors import Conflict, NotFound, WorkspaceUnusable
 from ktrdr.market.bars import Bars
 from ktrdr.market.seal import SEALED_FOLDER, SealedManifest, has_manifest, write_sealed
 from ktrdr.market.series import SHA256_PATTERN, SYMBOL_PATTERN, SeriesInfo, SeriesSidecar, symbol_key
@@ -48,6 +48,10 @@ class BarStore:
             WorkspaceUnusable: The folder cannot be read.
         """
         return self.list_all()[0]
+
+    def list_for_research(self) -> list[SeriesInfo]:
+        """Return the stored series that research may use; raises as `list_series`."""
+        return [info for info in self.list_series() if not info.is_refused_for_research]
 
     def list_all(self) -> tuple[list[SeriesInfo], list[DamagedSeries]]:
         """Return every stored series, and those whose sidecar is damaged; raises as `list_series`."""
@@ -101,6 +105,34 @@ class BarStore:
             if found is not None:
                 return found
         raise NotFound(self._describe_absence(symbol, parsed), reason="unknown_market")
+
+    def research_series(self, symbol: str, timeframe: str) -> SeriesInfo:
+        """Return one stored series that research may use.
+
+        Raises:
+            NotFound: There is none (`unknown_market`).
+            Conflict: Its quality report has serious findings that nobody accepted (`market_findings`).
+            WorkspaceUnusable: Its sidecar cannot be read.
+        """
+        info = self.series(symbol, timeframe)
+        if info.is_refused_for_research:
+            raise Conflict(
+                f"{symbol} {timeframe} has serious findings ({', '.join(info.finding_kinds)}): `ktrdr data check"
+                f" {symbol} {timeframe}` says what to do; --accept-findings uses the bars as they are",
+                reason="market_findings",
+            )
+        return info
+
+    def accept_findings(self, symbol: str, timeframe: str) -> SeriesSidecar:
+        """Let research use a series whatever its report found, and record it; raises as `series`."""
+        with self.lock_writes():
+            sidecar = self.sidecar(symbol, timeframe)
+            accepted = sidecar.with_findings_accepted()
+            if accepted != sidecar:
+                folder = self.series_folder(sidecar.symbol, sidecar.timeframe)
+                with _as_workspace_error(folder, "write"):
+                    write_json_atomically(folder / SIDECAR, accepted.model_dump(mode="json", by_alias=True))
+        return accepted
 
     def sidecars(self, symbol: str) -> list[SeriesSidecar]:
         """Return the sidecars of every timeframe of an instrument, shortest first; raises as `series`."""
@@ -195,7 +227,7 @@ class BarStore:
         except ValidationError as error:
             fault = error.errors()[0]
             raise WorkspaceUnusable(
-                f"{path} is damaged: {'.'.join(map(str, fault['loc']))} {fault['msg']}."
+                f"{path} is damaged: {' '.join(('.'.join(map(str, fault['loc'])), fault['msg'])).strip()}."
                 f" Restore it from a backup, or move {path.parent} away and import again."
             ) from None
         if (sidecar.symbol, sidecar.timeframe) != (symbol, timeframe):

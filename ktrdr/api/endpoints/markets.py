@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, File, Form, UploadFile
+from fastapi import APIRouter, File, Form, Query, UploadFile
 
 from ktrdr.api.composition import Composed
 from ktrdr.market.request import ImportOptions
-from ktrdr.schemas.markets import ImportDocument, MarketList
+from ktrdr.schemas.markets import ImportDocument, MarketList, QualityDocument, QualityList
+from ktrdr.schemas.problem import Problem
 
 router = APIRouter(prefix="/markets", tags=["markets"])
 
@@ -15,6 +16,33 @@ router = APIRouter(prefix="/markets", tags=["markets"])
 def list_markets(composition: Composed) -> MarketList:
     """Return all stored series; counts and dates are those of the research bars."""
     return composition.markets.list()
+
+
+@router.get("/quality", responses={404: {"model": Problem}})
+def show_quality(
+    composition: Composed,
+    symbol: Annotated[str | None, Query(max_length=64)] = None,
+    timeframe: Annotated[str | None, Query(max_length=16)] = None,
+) -> QualityList:
+    """Return quality reports, each finding with what to do about it."""
+    return composition.markets.quality(symbol, timeframe)
+
+
+@router.post("/{symbol}/{timeframe}/accept-findings", responses={404: {"model": Problem}})
+def accept_findings(composition: Composed, symbol: str, timeframe: str) -> QualityDocument:
+    """Let research use a series whatever its quality report found; this is recorded and shown with results."""
+    return composition.markets.accept_findings(symbol, timeframe)
+
+
+@router.post("/{symbol}/{timeframe}/adjust", status_code=201, responses={404: {"model": Problem}})
+def adjust_market(
+    composition: Composed,
+    symbol: str,
+    timeframe: str,
+    file: Annotated[UploadFile, File(description="splits and dividends: date, split, dividend")],
+) -> ImportDocument:
+    """Adjust a series for splits and dividends, as a new snapshot."""
+    return composition.markets.adjust(symbol, timeframe, file.filename or "upload", file.file)
 
 
 @router.post("/samples", status_code=201)

@@ -2,13 +2,15 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
 from ktrdr.artifacts.files import sync_folder, write_bytes_atomically
-from ktrdr.errors import Conflict, StrategyInvalid, WorkspaceUnusable
+from ktrdr.errors import Conflict, NotFound, StrategyInvalid, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.market.store import BarStore
 from ktrdr.schemas.strategies import (
     ResultDocument,
     StrategyDetail,
@@ -16,6 +18,7 @@ from ktrdr.schemas.strategies import (
     StrategySummary,
     ValidationReport,
 )
+from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.store import STRATEGY_FILE, StrategyStore
 from ktrdr.strategy.validation import parse_strategy
 
@@ -23,8 +26,9 @@ from ktrdr.strategy.validation import parse_strategy
 class StrategiesService:
     """The use-cases behind `/strategies`."""
 
-    def __init__(self, strategies: StrategyStore, ledger: TrialLedger, attempts_folder: Path) -> None:
+    def __init__(self, strategies: StrategyStore, bars: BarStore, ledger: TrialLedger, attempts_folder: Path) -> None:
         self._strategies = strategies
+        self._bars = bars
         self._ledger = ledger
         self._attempts_folder = attempts_folder
 
@@ -41,6 +45,7 @@ class StrategiesService:
             StrategyInvalid: Its files were changed by hand into something invalid.
         """
         specification = self._strategies.read(name)
+        training = self._strategies.read_json(name, "training.json")
         return StrategyDetail(
             name=name,
             path=str(self._strategies.folder(name)),
@@ -48,10 +53,11 @@ class StrategiesService:
             text=self._strategies.text(name),
             specification=specification.model_dump(mode="json", by_alias=True),
             design=self._strategies.read_json(name, "design.json"),
-            training=self._strategies.read_json(name, "training.json"),
+            training=training,
             backtest=self._strategies.read_json(name, "backtest.json"),
             assessment=self._strategies.read_json(name, "assessment.json"),
             n_trials=self._ledger.count(),
+            accepted_findings=[*self._accepted_findings(specification, training)],
         )
 
     def validate(self, text: str) -> ValidationReport:
@@ -84,6 +90,18 @@ class StrategiesService:
                 reason="name_taken",
             )
         return self.detail(name)
+
+    def _accepted_findings(
+        self, specification: StrategySpecification, training: ResultDocument | None
+    ) -> Sequence[str]:
+        """Return what was wrong with the bars of the training that somebody accepted."""
+        if training is None:
+            return ()
+        try:
+            sidecar = self._bars.sidecar(specification.symbol, specification.timeframe)
+        except (NotFound, WorkspaceUnusable):
+            return ()  # the bars are gone; the results stay
+        return sidecar.accepted_findings(str(training.get("snapshot")))
 
     def _summary(self, name: str) -> StrategySummary:
         try:
