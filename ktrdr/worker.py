@@ -24,6 +24,7 @@ from ktrdr.database.engine import open_database
 from ktrdr.errors import InvalidInput, KtrdrError
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.attempts import attempt_sweeper
+from ktrdr.jobs.data_load_operation import DATA_LOAD, data_load_operation
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, backtest_operation, training_operation
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.jobs.trials import trial_reconciler
@@ -66,6 +67,7 @@ def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRunti
     runtime.register(AGENT_ASSESSMENT, assessment_phase(services, choice))
     runtime.register(TRAINING, training_operation(services))
     runtime.register(BACKTESTING, backtest_operation(services))
+    runtime.register(DATA_LOAD, data_load_operation(services))
     runtime.add_chore(trial_reconciler(operations, ledger, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))
     runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder))

@@ -23,6 +23,9 @@ HEAVY = {
     "fastapi",
     "httpx",
     "genai_prices",
+    "ccxt",  # and the other providers' libraries, which need not be installed
+    "requests",
+    "yfinance",
 }
 # Our own modules that pull such a package in; only these importers put them off.
 HEAVY_OF_OURS = {
@@ -31,7 +34,13 @@ HEAVY_OF_OURS = {
     "connect": "ktrdr.connect.hosted_app",  # a command that finds a server does not pay for the app
 }
 # Modules that are started by name and not imported.
-ENTRY_POINTS = {"ktrdr.cli.__main__", "ktrdr.worker", "ktrdr.jobs.training", "ktrdr.jobs.backtest"}
+ENTRY_POINTS = {
+    "ktrdr.cli.__main__",
+    "ktrdr.worker",
+    "ktrdr.jobs.training",
+    "ktrdr.jobs.backtest",
+    "ktrdr.jobs.data_load",
+}
 
 NESTING = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match, ast.AsyncFor, ast.AsyncWith)
 

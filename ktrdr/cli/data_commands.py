@@ -1,13 +1,15 @@
 """`ktrdr data`: bars."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ktrdr.cli.options import Json, command_group
+from ktrdr.cli.options import Detach, Json, command_group
 
 app = command_group("Install samples, import or fetch bars, check and adjust what is stored.")
+TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
 AcceptFindings = Annotated[
     bool, typer.Option("--accept-findings", help="Let research use the bars whatever is found; results say so.")
 ]
@@ -108,3 +110,46 @@ def adjust_(
     from ktrdr.cli.data_actions import adjust_series
 
     adjust_series(symbol, timeframe, actions, as_json)
+
+
+@app.command("fetch")
+def fetch(
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="yfinance, or ccxt:EXCHANGE, as ccxt:kraken.")],
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="As the provider spells it, such as BTC/USD.")],
+    timeframe: Annotated[str, typer.Option(metavar="T", help="Bar length: 1m, 5m, 15m, 30m, 1h, 4h or 1d.")],
+    start: Annotated[datetime, typer.Option(metavar="DATE", formats=TIME_FORMATS, help="First bar, UTC.")],
+    end: Annotated[
+        datetime | None, typer.Option(metavar="DATE", formats=TIME_FORMATS, help="No bar from here on.  [now]")
+    ] = None,
+    store_as: Annotated[
+        str | None, typer.Option("--as", metavar="SYMBOL", help="What it is to be called.  [SYMBOL, in normal form]")
+    ] = None,
+    calendar: Annotated[
+        str | None, typer.Option(metavar="C", help="Sessions: fx, 24x7, or an exchange such as XNYS.  [inferred]")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take these bars where stored ones differ: a new snapshot.")
+    ] = False,
+    accept_findings: AcceptFindings = False,
+    detach: Detach = False,
+    as_json: Json = False,
+) -> None:
+    """Load bars from a provider and import them; run it again after a failure and it goes on where it was.
+
+    Each provider needs its library: pip install 'ktrdr[yfinance]' or 'ktrdr[ccxt]'.
+    """
+    from ktrdr.cli.fetch_actions import fetch_bars
+    from ktrdr.schemas.markets import FetchRequest
+
+    request = FetchRequest.build(
+        provider=provider,
+        symbol=symbol,
+        timeframe=timeframe,
+        start=start,
+        end=end,
+        store_as=store_as,
+        calendar=calendar,
+        replace=replace,
+        accept_findings=accept_findings,
+    )
+    fetch_bars(request, detach, as_json)

@@ -132,8 +132,8 @@ def _find_gaps(bars: Bars, sessions: Sessions, grid: BarGrid | None, inside: Boo
     longest = int(np.argmax(stops - starts))
     share = missing / len(expected)
     what = (
-        f"{missing} of {len(expected)} expected bars are missing ({share:.2%}), in {_count(starts, 'hole')}; the longest"
-        f" has {int(stops[longest] - starts[longest])} bars, after {_day(label[before[longest]])}"
+        f"{missing} of {len(expected)} expected bars are missing ({share:.2%}), in {_count(starts, 'hole')}; the"
+        f" longest has {int(stops[longest] - starts[longest])} bars, after {_day(label[before[longest]])}"
     )
     serious = share > MISSING_SERIOUS
     advice = (

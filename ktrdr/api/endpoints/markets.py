@@ -5,8 +5,11 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Query, UploadFile
 
 from ktrdr.api.composition import Composed
+from ktrdr.clock import utc_now
+from ktrdr.jobs.data_load_operation import start_data_load
 from ktrdr.market.request import ImportOptions
-from ktrdr.schemas.markets import ImportDocument, MarketList, QualityDocument, QualityList
+from ktrdr.schemas.markets import FetchRequest, ImportDocument, MarketList, QualityDocument, QualityList
+from ktrdr.schemas.operations import OperationDocument
 from ktrdr.schemas.problem import Problem
 
 router = APIRouter(prefix="/markets", tags=["markets"])
@@ -16,6 +19,13 @@ router = APIRouter(prefix="/markets", tags=["markets"])
 def list_markets(composition: Composed) -> MarketList:
     """Return all stored series; counts and dates are those of the research bars."""
     return composition.markets.list()
+
+
+@router.post("/fetch", status_code=202, responses={409: {"model": Problem}})
+def fetch_market(composition: Composed, request: FetchRequest) -> OperationDocument:
+    """Start loading bars from a provider and return the operation; they go through the checks of every import."""
+    operation = start_data_load(composition.operation_store, composition.settings, utc_now, **request.model_dump())
+    return composition.operations.document(operation)
 
 
 @router.get("/quality", responses={404: {"model": Problem}})
