@@ -114,7 +114,8 @@ def find_grid(label: IntArray, timeframe: Timeframe, sessions: Sessions) -> BarG
     A bar that opens with its session may lie off the marks (09:30 before 10:00, 11:00, ...).
     """
     length = timeframe.milliseconds
-    opens_session = np.isin(label, sessions.open)
+    # Midnight of a market that never closes opens nothing.
+    opens_session = np.isin(label, sessions.open) & (sessions.calendar != ROUND_THE_CLOCK)
     best: tuple[int, BarGrid] | None = None
     for zone in dict.fromkeys(("UTC", sessions.zone)):
         phases = wall_clock(label, zone) % length

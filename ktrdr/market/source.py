@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ktrdr.market.bars import Bars, FloatArray
-from ktrdr.market.calendar import BarClock, IntArray, clock_bars, find_grid, load_sessions
+from ktrdr.market.calendar import FX, ROUND_THE_CLOCK, BarClock, IntArray, clock_bars, find_grid, load_sessions
 from ktrdr.market.checks import SourceColumns, check_lone_spikes, check_spacing, find_order, read_columns
 from ktrdr.market.costs import AssetClass
 from ktrdr.market.inference import default_price_side, infer_asset_class, infer_calendar
@@ -18,7 +18,7 @@ from ktrdr.market.seal import FEWEST_SEALED_BARS, find_first_sealed_row
 from ktrdr.market.series import PriceSide, SeriesSidecar
 from ktrdr.market.snapshot import name_snapshot
 from ktrdr.market.table import SourceTable, read_table
-from ktrdr.market.timeframe import DAY_MS
+from ktrdr.market.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from ktrdr.market.timestamps import read_clock
 
 EPOCH = date(1970, 1, 1)
@@ -106,16 +106,8 @@ def divide_source(
     first_sealed = _find_provisional_seal(source, sealed_from)
     before = source.label[: np.searchsorted(source.label, first_sealed - LONGEST_SESSION_MS)]
     calendar = _choose_calendar(source, request, known, before, notices)
-    clock = _clock_source(source, request, calendar)
-    unfinished, idle = _find_unfinished(source, clock, now, notices), _find_idle(source, clock)
-    if unfinished.any() or idle.any():
-        kept = np.flatnonzero(~(unfinished | idle))
-        if not len(kept):
-            raise source.table.refusal("no bar is left: all of them are flat, without volume and outside every session")
-        idle_label = source.label[idle]
-        source, clock = source.take(kept), clock.take(kept)
-    else:
-        idle_label = source.label[:0]
+    clock = _clock_source(source, request, calendar, notices)
+    source, clock, idle_label = _leave_out(source, clock, now, notices)
     if sealed_from is None:
         row = min(int(np.searchsorted(source.label, first_sealed)), len(source.label) - 1)
         sealed_from = EPOCH + timedelta(days=int(clock.session_day[row]))
@@ -181,13 +173,32 @@ def _choose_calendar(
     return calendar
 
 
-def _clock_source(source: Source, request: ImportRequest, calendar: str) -> BarClock:
+def _leave_out(
+    source: Source, clock: BarClock, now: datetime | None, notices: list[str]
+) -> tuple[Source, BarClock, IntArray]:
+    """Return the bars that are complete and trade, and the labels of those that fill a closed market."""
+    idle = _find_idle(source, clock)
+    left_out = _find_unfinished(source, clock, now, notices) | idle
+    if not left_out.any():
+        return source, clock, source.label[:0]
+    if left_out.all():
+        raise source.table.refusal("no bar is left: all of them are flat, without volume and outside every session")
+    kept = np.flatnonzero(~left_out)
+    return source.take(kept), clock.take(kept), source.label[idle]
+
+
+def _clock_source(source: Source, request: ImportRequest, calendar: str, notices: list[str]) -> BarClock:
     label, timeframe = source.label, request.timeframe
     sessions = load_sessions(calendar, int(label[0]), int(label[-1]))
     grid = None if timeframe.is_daily else find_grid(label, timeframe, sessions)
     if grid is not None and grid.first_off_grid is not None:
         raise source.table.refusal(
             f"this {timeframe} bar does not open at the clock marks of the others", grid.first_off_grid
+        )
+    minutes = 0 if grid is None else grid.phase % min(timeframe.milliseconds, HOUR_MS) / MINUTE_MS
+    if minutes and calendar in (FX, ROUND_THE_CLOCK):
+        notices.append(
+            f"bars open {minutes:g} minutes after the marks of {timeframe}: check whether their times are right"
         )
     return clock_bars(label, timeframe, sessions, grid)
 
