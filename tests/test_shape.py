@@ -37,6 +37,7 @@ HEAVY_OF_OURS = {
 ENTRY_POINTS = {
     "ktrdr.cli.__main__",
     "ktrdr.worker",
+    "ktrdr.mcp.__main__",
     "ktrdr.jobs.training",
     "ktrdr.jobs.backtest",
     "ktrdr.jobs.data_load",

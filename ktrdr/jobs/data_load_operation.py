@@ -11,13 +11,14 @@ from ktrdr.clock import Clock
 from ktrdr.config import Settings
 from ktrdr.errors import Conflict, InvalidInput
 from ktrdr.jobs.data_load_job import DataLoadRequest
+from ktrdr.jobs.repeated_job import run_repeated_job
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.market.calendar import resolve_calendar
 from ktrdr.market.series import normal_symbol
 from ktrdr.market.timeframe import Timeframe
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.runtime import COMPUTE_QUEUE, Body
-from ktrdr.operations.store import OperationStore
+from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
 from ktrdr.operations.work import Payload, Work
 from ktrdr.providers.catalogue import check_provider
 
@@ -30,15 +31,14 @@ def data_load_operation(services: LaboratoryServices) -> Body:
 
     async def body(work: Work, document: Payload) -> JsonValue:
         request = DataLoadRequest.model_validate(document)
-        attempt = services.settings.attempts_folder / work.operation_id
+        loaded = await run_repeated_job(services, work, DATA_LOAD, _JOB, request.model_dump())
 
         def discard() -> None:
-            discard_attempt(attempt)
+            discard_attempt(loaded.attempt)
             discard_attempt(Path(request.pages))
 
-        result = await work.run_job(_JOB, request.model_dump(), attempt=attempt)
         await work.step("discard", discard)
-        return result
+        return loaded.result
 
     return body
 
@@ -81,15 +81,25 @@ def start_data_load(
         accept_findings=accept_findings,
         pages=str(pages),
     )
+    metadata: Payload = {"provider": provider, "symbol": symbol, "timeframe": timeframe, "pages": pages.name}
+    with operations.exclusive_lock(TRIGGER_LOCK):
+        refuse_busy_pages(operations, pages.name)
+        return operations.enqueue(DATA_LOAD, queue=COMPUTE_QUEUE, payload=request.model_dump(), metadata=metadata)
+
+
+def refuse_busy_pages(operations: OperationStore, pages: str) -> None:
+    """Keep two operations from loading the same bars. Hold the trigger's lock from here until one does.
+
+    Raises:
+        Conflict: One does so now (`fetch_busy`).
+    """
     for operation in operations.active(DATA_LOAD):
-        if operation.metadata.get("pages") == pages.name:
+        if operation.metadata.get("pages") == pages:
             raise Conflict(
                 f"{operation.operation_id} loads these bars already; wait for it or cancel it",
                 reason="fetch_busy",
                 operation_id=operation.operation_id,
             )
-    metadata: Payload = {"provider": provider, "symbol": symbol, "timeframe": timeframe, "pages": pages.name}
-    return operations.enqueue(DATA_LOAD, queue=COMPUTE_QUEUE, payload=request.model_dump(), metadata=metadata)
 
 
 def _epoch_ms(moment: datetime) -> int:

@@ -18,8 +18,8 @@ class CostsDocument(Document):
     financing_short: float
 
 
-class SeriesDocument(Document):
-    """One stored series as research sees it."""
+class ResearchSeries(Document):
+    """One stored series as whoever designs may see it: what is known of the bars of research alone."""
 
     symbol: str
     timeframe: str
@@ -33,7 +33,6 @@ class SeriesDocument(Document):
     n_bars: int
     first: Timestamp
     last: Timestamp
-    sealed_from: Timestamp
     has_volume: bool
     licence: str | None
     alias_of: str | None = Field(description="the instrument whose sealed date this one shares")
@@ -47,6 +46,12 @@ class DamagedDocument(Document):
     symbol: str
     timeframe: str
     message: str
+
+
+class SeriesDocument(ResearchSeries):
+    """One stored series as its owner sees it."""
+
+    sealed_from: Timestamp
 
 
 class MarketList(Document):

@@ -40,6 +40,9 @@ def test_a_market_with_serious_findings_is_refused_until_they_are_accepted_and_t
     assert "suspected_split" in refused.json()["detail"]
     triggered = client.post(f"{API}/agent/trigger", json={"strategy": "apple_rsi"})
     assert (triggered.status_code, triggered.json()) == (409, {"triggered": False, "reason": "market_findings"})
+    design = {"strategy": STRATEGY.replace("apple_rsi", "apple_design"), "designer": "somebody"}
+    designed = client.post(f"{API}/strategies/designs", json=design)
+    assert (designed.status_code, designed.json()["reason"]) == (409, "market_findings")
     assert client.get(f"{API}/operations").json()["operations"] == []
     accepted = client.post(f"{API}/markets/aapl/1d/accept-findings").json()
     assert (accepted["accepted"], accepted["is_refused_for_research"]) == (["suspected_split"], False)
