@@ -71,11 +71,15 @@ class RepeatSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything a process is told from outside."""
+    """Everything a process is told from outside.
+
+    `fetch_url`: scheme and host that providers of bars are asked at, in place of their own.
+    """
 
     workspace: Path
     database_url: str
     api_url: str | None
+    fetch_url: str | None
     gates: GateSettings
     budget: BudgetSettings
     agent: AgentSettings
@@ -142,6 +146,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         workspace=workspace,
         database_url=variables.get("KTRDR_DATABASE_URL") or default_database,
         api_url=(variables.get("KTRDR_API_URL") or "").rstrip("/") or None,
+        fetch_url=(variables.get("KTRDR_FETCH_URL") or "").rstrip("/") or None,
         gates=GateSettings(
             profile="default",
             min_accuracy=_number(variables, "KTRDR_GATE_MIN_ACCURACY", 0.45),

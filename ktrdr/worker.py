@@ -29,6 +29,7 @@ from ktrdr.database.engine import open_database
 from ktrdr.errors import InvalidInput, KtrdrError
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.attempts import attempt_sweeper
+from ktrdr.jobs.data_load_operation import DATA_LOAD, data_load_operation
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, backtest_operation, training_operation
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.jobs.trials import trial_reconciler
@@ -90,11 +91,13 @@ def start_worker(
     runtime.register(AGENT_ASSESSMENT, assessment_phase(services, choice))
     runtime.register(TRAINING, training_operation(services))
     runtime.register(BACKTESTING, backtest_operation(services))
+    runtime.register(DATA_LOAD, data_load_operation(services))
     runtime.add_chore(trial_reconciler(operations, ledger, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))
     runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder))
     if options.starts_scheduled_cycles:
-        trigger = CycleTrigger(operations, settings, services.strategies, budget, model_chooser(settings.agent))
+        chooser = model_chooser(settings.agent)
+        trigger = CycleTrigger(operations, settings, services.strategies, services.bars, budget, chooser)
         runtime.add_chore(CycleStarter(ScheduleStore(database), operations, trigger, utc_now).start_due)
     runtime.launch(
         options.queues,

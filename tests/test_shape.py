@@ -23,6 +23,9 @@ HEAVY = {
     "fastapi",
     "httpx",
     "genai_prices",
+    "ccxt",  # and the other providers' libraries, which need not be installed
+    "requests",
+    "yfinance",
 }
 # Our own modules that pull such a package in; only these importers put them off.
 HEAVY_OF_OURS = {
@@ -38,6 +41,7 @@ ENTRY_POINTS = {
     "ktrdr.mcp.__main__",
     "ktrdr.jobs.training",
     "ktrdr.jobs.backtest",
+    "ktrdr.jobs.data_load",
 }
 
 NESTING = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match, ast.AsyncFor, ast.AsyncWith)

@@ -52,9 +52,10 @@ class DesignIntake:
         Raises:
             StrategyInvalid: With every fault.
             NotFound: No such market is stored.
+            Conflict: Its bars have serious findings that nobody accepted (`market_findings`).
         """
         specification = parse_strategy(design) if isinstance(design, str) else validate_strategy(design)
-        info = self._bars.series(specification.symbol, specification.timeframe)
+        info = self._bars.research_series(specification.symbol, specification.timeframe)
         if not info.has_volume:
             faults = [
                 f"indicators.{identifier}: {each.type} needs volume, which {info.symbol} {info.timeframe} has not"
@@ -77,7 +78,7 @@ class DesignIntake:
         Raises:
             StrategyInvalid: With every fault.
             NotFound: Its market or a parent strategy is not stored.
-            Conflict: It is a near-copy of a stored one (`near_copy`).
+            Conflict: It is a near-copy of a stored one (`near_copy`), or as `check`.
             OSError: The workspace cannot be written.
         """
         specification = self.check(design)

@@ -148,8 +148,8 @@ class ToolExecutor:
         return self._calls[tool_name](parsed, permit)
 
     def markets(self) -> list[MarketListing]:
-        """Return the stored markets, as far as a designer may know them."""
-        return [MarketListing.of(info) for info in self._bars.list_series()]
+        """Return the markets that research may use, as far as a designer may know them."""
+        return [MarketListing.of(info) for info in self._bars.list_for_research()]
 
     def recent(self, limit: int) -> list[TriedStrategy]:
         """Return up to so many strategies tried before, newest first, whole."""

@@ -87,10 +87,10 @@ def design_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = DesignPayload.model_validate(document)
         invoker = choice.invoker(payload.model)
-        if not await work.step("has_markets", lambda: bool(services.bars.list_series())):
+        if not await work.step("has_markets", lambda: bool(services.bars.list_for_research())):
             raise OperationFailed(
                 "this workspace has no bars to design for: `ktrdr data samples` installs some, "
-                "`ktrdr data import FILE` takes yours",
+                "`ktrdr data import FILE` takes yours, `ktrdr data check` shows those with serious findings",
                 reason="no_strategy",
             )
         tools = _tools(services, invoker, work, "designer", None)

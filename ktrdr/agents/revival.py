@@ -10,6 +10,7 @@ from ktrdr.agents.envelopes import close_abandoned_envelopes
 from ktrdr.agents.trigger import refuse_active_cycle
 from ktrdr.errors import Conflict
 from ktrdr.jobs.basis import refuse_changed_basis
+from ktrdr.jobs.data_load_operation import DATA_LOAD, refuse_busy_pages
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING
 from ktrdr.jobs.launch import refuse_busy_strategy
 from ktrdr.jobs.services import LaboratoryServices
@@ -26,6 +27,7 @@ _QUEUES = {
     AGENT_ASSESSMENT: PHASES_QUEUE,
     TRAINING: COMPUTE_QUEUE,
     BACKTESTING: COMPUTE_QUEUE,
+    DATA_LOAD: COMPUTE_QUEUE,
 }
 _LLM_CALL = "llm_call"
 _GATE_FAILED = "gate_failed:"
@@ -84,6 +86,8 @@ class OperationRevival:
             if isinstance(strategy, str):
                 refuse_busy_strategy(self._operations, strategy)
                 refuse_changed_basis(self._services, operation, strategy)
+            if operation.type == DATA_LOAD:
+                refuse_busy_pages(self._operations, str(operation.metadata["pages"]))
             if is_paid:
                 close_abandoned_envelopes(self._operations, self._budget)
                 self._budget.open_envelope(operation_id)
@@ -135,6 +139,8 @@ class OperationRevival:
         return self._operations.executor(operation.operation_id) in living
 
     def _reopen_trial(self, operation: Operation, plan: RevivalPlan, verb: Verb) -> None:
+        if operation.type == DATA_LOAD:
+            return  # no trial
         if plan.keeps("close_trial"):
             return  # its outcome is known, and what is repeated comes after it
         trial_id = operation.metadata.get("training_op_id") or operation.operation_id
@@ -151,11 +157,11 @@ def first_step_to_repeat(operation: Operation, steps: Sequence[RecordedStep]) ->
     """Return the step that a failed operation begins again with, where nothing that it started decides that.
 
     A conversation goes on with the call that failed: those before it are paid for. A job begins at its first step,
-    and a training finds its checkpoint.
+    a training finds its checkpoint, and a loading its pages.
     """
     if operation.type == AGENT_RESEARCH:
         return first_failed_step(steps)
-    if operation.type in (TRAINING, BACKTESTING):
+    if operation.type in (TRAINING, BACKTESTING, DATA_LOAD):
         return FIRST_STEP
     failed = [step.number for step in steps if step.has_failed]
     return min(failed) if failed else _first_failed_call(steps)

@@ -13,9 +13,11 @@ from ktrdr.clock import format_time
 from ktrdr.config import Settings
 from ktrdr.errors import Conflict
 from ktrdr.jobs.launch import refuse_busy_strategy
+from ktrdr.market.store import BarStore
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.runtime import CYCLES_QUEUE
 from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
+from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.store import StrategyStore
 
 # The first cycle of a workspace takes this seed and each later one the next, so that no two design the same. On the
@@ -51,11 +53,13 @@ class CycleTrigger:
         operations: OperationStore,
         settings: Settings,
         strategies: StrategyStore,
+        bars: BarStore,
         budget: BudgetLedger,
         choose_model: ModelChooser,
     ) -> None:
         self._operations = operations
         self._strategies = strategies
+        self._bars = bars
         self._settings = settings
         self._budget = budget
         self._choose_model = choose_model
@@ -64,9 +68,10 @@ class CycleTrigger:
         """Enqueue a cycle and return it.
 
         Raises:
-            Conflict: As many cycles as allowed are active (`active_cycle_exists`), the strategy is in use, or the
-                model is paid and a whole cycle does not fit into what is left of the day (`budget_exhausted`).
-            NotFound: `strategy` names none.
+            Conflict: As many cycles as allowed are active (`active_cycle_exists`), the strategy is in use, its bars
+                have serious findings (`market_findings`), or the model is paid and a whole cycle does not fit into what
+                is left of the day (`budget_exhausted`).
+            NotFound: `strategy` names none, or there are no bars for it.
             InvalidInput: `model` is not available here (`model_unavailable`) or has no known price.
         """
         # Counting and enqueueing must be one: without the lock, twenty triggers at once all count none.
@@ -80,11 +85,16 @@ class CycleTrigger:
     def trigger_locked(self, request: CycleRequest) -> Operation:
         """Do what `trigger` does for who holds the trigger's lock already; raises the same."""
         model = self._choose_model(request.model)
-        sha256 = None if request.strategy is None else self._strategies.read(request.strategy).sha256()
+        sha256 = None if request.strategy is None else self._researchable(request.strategy).sha256()
         refuse_active_cycle(self._operations, self._settings.max_concurrent_cycles)
         if request.strategy is not None:
             refuse_busy_strategy(self._operations, request.strategy)
         return self._enqueue(request, model, sha256)
+
+    def _researchable(self, strategy: str) -> StrategySpecification:
+        specification = self._strategies.read(strategy)
+        self._bars.research_series(specification.symbol, specification.timeframe)
+        return specification
 
     def _enqueue(self, request: CycleRequest, model: ChosenModel, strategy_sha256: str | None) -> Operation:
         operation_id = self._operations.new_id(AGENT_RESEARCH)

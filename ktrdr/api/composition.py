@@ -67,7 +67,7 @@ def compose(settings: Settings) -> Composition:
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
-    trigger = CycleTrigger(operation_store, settings, strategy_store, budget, chooser)
+    trigger = CycleTrigger(operation_store, settings, strategy_store, bar_store, budget, chooser)
     operations = OperationsService(operation_store, OperationRevival(services, budget, chooser, leases))
     memory = StrategyMemory(operation_store, strategy_store)
     return Composition(
@@ -80,6 +80,7 @@ def compose(settings: Settings) -> Composition:
         agent=AgentService(operation_store, operations, trigger, budget, memory),
         strategies=StrategiesService(
             strategy_store,
+            bar_store,
             ledger,
             DesignIntake(bar_store, strategy_store, settings.attempts_folder),
             attempts_folder=settings.attempts_folder,

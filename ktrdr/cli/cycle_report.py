@@ -92,8 +92,11 @@ def _gate_row(gate: Mapping[str, JsonValue]) -> tuple[str, ...]:
 def _training_lines(strategy: StrategyDetail) -> list[str]:
     if strategy.training is None:
         return []
+    accepted = ", ".join(strategy.accepted_findings)
+    warning = ["", f"ITS BARS HAVE SERIOUS FINDINGS that were accepted: {accepted}"] if accepted else []
     accuracy, loss = strategy.training.get("accuracy"), strategy.training.get("final_loss")
     return [
+        *warning,
         "",
         f"Training (validation segments): accuracy {figure(accuracy, '.3f')}, loss {figure(loss, '.3f')} nats; "
         f"always naming the commoner class has {figure(_commoner_share(strategy.training), '.3f')}",

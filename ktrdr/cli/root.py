@@ -12,7 +12,7 @@ COMMANDS = {
     "agent": LazyCommand("ktrdr.cli.agent_commands", "Run research cycles: start, look, cancel."),
     "operations": LazyCommand("ktrdr.cli.operations_commands", "List, show, watch and cancel durable work."),
     "strategies": LazyCommand("ktrdr.cli.strategies_commands", "List, show and validate strategies."),
-    "data": LazyCommand("ktrdr.cli.data_commands", "Install samples, import bars, list what is stored."),
+    "data": LazyCommand("ktrdr.cli.data_commands", "Install samples, import or fetch bars, check what is stored."),
     "train": LazyCommand(_RUN, "Train a strategy file or a stored strategy.", command="train"),
     "backtest": LazyCommand(_RUN, "Backtest a trained strategy out of sample.", command="backtest"),
     "serve": LazyCommand(_SERVE, "Serve the HTTP API, with workers, until stopped.", command="serve"),

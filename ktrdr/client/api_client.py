@@ -15,7 +15,7 @@ from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriedStrategies, Tr
 from ktrdr.schemas.document import Document, RequestBody
 from ktrdr.schemas.health import Health, Readiness
 from ktrdr.schemas.indicators import IndicatorList
-from ktrdr.schemas.markets import ImportDocument, MarketList
+from ktrdr.schemas.markets import FetchRequest, ImportDocument, MarketList, QualityDocument, QualityList
 from ktrdr.schemas.operations import OperationDocument, OperationList
 from ktrdr.schemas.schedules import NewSchedule, ScheduleDocument, ScheduleList
 from ktrdr.schemas.strategies import (
@@ -175,6 +175,24 @@ class ApiClient:
         """Store the bundled samples."""
         return _read(MarketList, await self._send("POST", f"{PREFIX}/markets/samples"))
 
+    async def market_quality(self, symbol: str | None, timeframe: str | None) -> QualityList:
+        """Return the quality reports of all series, or of a symbol's."""
+        parameters: Parameters = {"symbol": symbol, "timeframe": timeframe}
+        return _read(QualityList, await self._send("GET", f"{PREFIX}/markets/quality", parameters=parameters))
+
+    async def accept_findings(self, symbol: str, timeframe: str) -> QualityDocument:
+        """Let research use a series whatever its report found."""
+        path = f"{_market_path(symbol, timeframe)}/accept-findings"
+        return _read(QualityDocument, await self._send("POST", path))
+
+    async def adjust_market(self, symbol: str, timeframe: str, path: Path) -> ImportDocument:
+        """Send a file of splits and dividends; raises OSError where it cannot be read."""
+        return await self._upload(f"{_market_path(symbol, timeframe)}/adjust", path, {})
+
+    async def fetch_market(self, request: FetchRequest) -> OperationDocument:
+        """Start loading bars from a provider."""
+        return _read(OperationDocument, await self._send("POST", f"{PREFIX}/markets/fetch", body=request))
+
     async def import_market(self, path: Path, fields: Mapping[str, str | None]) -> ImportDocument:
         """Send a file of bars; `fields` are symbol, timeframe and what else is known of it.
 
@@ -182,13 +200,16 @@ class ApiClient:
             OSError: The file cannot be read.
         """
         given = {name: value for name, value in fields.items() if value is not None}
+        return await self._upload(f"{PREFIX}/markets/import", path, given)
+
+    async def _upload(self, route: str, path: Path, given: Mapping[str, str]) -> ImportDocument:
         with path.open("rb") as file:
             response = await self._exchange(
                 self._http.build_request(
                     "POST",
-                    f"{PREFIX}/markets/import",
+                    route,
                     files={"file": (path.name, file)},
-                    data=given,
+                    data=dict(given),
                     timeout=None,  # reading and checking a large file takes as long as it takes
                 )
             )
@@ -231,6 +252,10 @@ class ApiClient:
 
 def _operation_path(operation_id: str) -> str:
     return f"{PREFIX}/operations/{_segment(operation_id)}"
+
+
+def _market_path(symbol: str, timeframe: str) -> str:
+    return f"{PREFIX}/markets/{_segment(symbol)}/{_segment(timeframe)}"
 
 
 def _segment(name: str) -> str:

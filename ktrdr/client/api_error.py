@@ -55,6 +55,10 @@ def raise_refusal(response: httpx.Response) -> NoReturn:
             f"a research cycle is active already: {refusal.operation_id}. Watch it with `ktrdr operations watch "
             f"{refusal.operation_id}` or end it with `ktrdr agent cancel {refusal.operation_id}`"
         ),
+        "market_findings": (
+            "the bars of the strategy's market have serious findings; `ktrdr data check` shows them, and "
+            "--accept-findings there uses the bars as they are"
+        ),
         "strategy_busy": f"the strategy is in use by {refusal.operation_id}; wait for it or cancel it",
         "budget_exhausted": (
             "what is left of today's budget does not hold a whole cycle; `ktrdr agent budget` shows it. A new day "

@@ -6,14 +6,13 @@ from ktrdr.artifacts.attempt import discard_attempt, publish_files
 from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, DAILY_RETURNS_FILE, TRAINING_FILES, daily_returns_path
+from ktrdr.jobs.repeated_job import run_repeated_job
 from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.runtime import Body
-from ktrdr.operations.work import JobOutcome, Payload, Repetition, Work
+from ktrdr.operations.work import Payload, Work
 
 TRAINING, BACKTESTING = "training", "backtesting"
-# The machine's fault, mostly: another process took its memory. What a job says itself it would say again.
-_PASSING_REASONS = frozenset({"process_died"})
 _TRAINING_JOB, _BACKTEST_JOB = "ktrdr.jobs.training", "ktrdr.jobs.backtest"
 
 
@@ -38,7 +37,6 @@ class BacktestPayload(BaseModel):
 
 def training_operation(services: LaboratoryServices) -> Body:
     """Return the body of `training`: counts the trial, trains, puts the files in place, returns the gate's metrics."""
-    again = _repetition(services)
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = TrainingPayload.model_validate(document)
@@ -70,7 +68,7 @@ def training_operation(services: LaboratoryServices) -> Body:
             "checkpoints": str(checkpoints),
         }
         try:
-            trained = await work.repeating(TRAINING, lambda: _run_job(services, work, _TRAINING_JOB, request), again)
+            trained = await run_repeated_job(services, work, TRAINING, _TRAINING_JOB, request)
         except KtrdrError as error:
             if not payload.part_of_cycle:
                 services.ledger.close_trial(work.operation_id, {"outcome": f"training_failed:{error.reason}"})
@@ -87,7 +85,6 @@ def training_operation(services: LaboratoryServices) -> Body:
 
 def backtest_operation(services: LaboratoryServices) -> Body:
     """Return the body of `backtesting`: trades the test blocks, puts the files in place, returns the metrics."""
-    again = _repetition(services)
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = BacktestPayload.model_validate(document)
@@ -113,9 +110,7 @@ def backtest_operation(services: LaboratoryServices) -> Body:
 
         await work.step("prepare", prepare)
         try:
-            traded = await work.repeating(
-                BACKTESTING, lambda: _run_job(services, work, _BACKTEST_JOB, {"strategy": payload.strategy}), again
-            )
+            traded = await run_repeated_job(services, work, BACKTESTING, _BACKTEST_JOB, {"strategy": payload.strategy})
         except KtrdrError as error:
             if payload.trial_id is None:
                 services.ledger.close_trial(trial_id, {"outcome": f"backtest_failed:{error.reason}"})
@@ -130,14 +125,6 @@ def backtest_operation(services: LaboratoryServices) -> Body:
     return body
 
 
-def _repetition(services: LaboratoryServices) -> Repetition:
-    return Repetition(_PASSING_REASONS, services.settings.repeat.times, services.settings.repeat.backoff_s)
-
-
-async def _run_job(services: LaboratoryServices, work: Work, module: str, request: Payload) -> JobOutcome:
-    return await work.run_job(module, request, attempts=services.settings.attempts_folder)
-
-
 def _configuration(services: LaboratoryServices, kind: str, strategy: str) -> Payload:
     """Return what a trial tries, as the ledger keeps it."""
     specification = services.strategies.read(strategy)
@@ -148,7 +135,7 @@ def _configuration(services: LaboratoryServices, kind: str, strategy: str) -> Pa
         "configuration_sha256": specification.configuration_sha256(),
         "symbol": specification.symbol,
         "timeframe": specification.timeframe,
-        "snapshot": services.bars.series(specification.symbol, specification.timeframe).snapshot,
+        "snapshot": services.bars.research_series(specification.symbol, specification.timeframe).snapshot,
     }
 
 

@@ -20,10 +20,11 @@ def start_training(
 
     Raises:
         NotFound: No such strategy, or no bars of its symbol and timeframe.
-        Conflict: It is being trained or backtested already (`strategy_busy`).
+        Conflict: It is being trained or backtested already (`strategy_busy`), or the bars have serious findings that
+            nobody accepted (`market_findings`).
     """
     specification = strategies.read(strategy)
-    bars.series(specification.symbol, specification.timeframe)
+    bars.research_series(specification.symbol, specification.timeframe)
     refuse_busy_strategy(operations, strategy)
     payload = TrainingPayload(
         strategy=strategy,

@@ -40,6 +40,9 @@ class StrategyDetail(Document):
     training: ResultDocument | None
     backtest: ResultDocument | None
     assessment: ResultDocument | None
+    accepted_findings: list[str] = Field(
+        default_factory=list, description="serious findings about the bars, used all the same because somebody said so"
+    )
     n_trials: int = Field(description="trials of the whole workspace so far: the more, the less the best one means")
 
 

@@ -6,6 +6,7 @@ import pytest
 from agent_desk import Desk
 
 from ktrdr.market.importer import import_file
+from ktrdr.market.request import ImportOptions
 from ktrdr.market.samples import install_samples
 from ktrdr.market.store import BarStore
 
@@ -37,7 +38,7 @@ def sample_bars(bars_folder):
         }
     )
     frame.write_parquet(folder / "quiet.parquet")
-    import_file(store, folder / "quiet.parquet", symbol="NOVOLUME", timeframe="1h", calendar="24x7")
+    import_file(store, folder / "quiet.parquet", ImportOptions(symbol="NOVOLUME", timeframe="1h", calendar="24x7"))
     return store
 
 

@@ -11,6 +11,7 @@ from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.schedules_service import SchedulesService
 from ktrdr.config import load_settings
 from ktrdr.errors import InvalidInput, OperationFailed
+from ktrdr.market.store import BarStore
 from ktrdr.operations.serializer import JsonSerializer
 from ktrdr.operations.store import OperationStore
 from ktrdr.strategy.store import StrategyStore
@@ -34,7 +35,8 @@ class Office:
         self.operations = OperationStore(database, self.clock)
         self.budget = BudgetLedger(database, self.clock, BudgetLimits(DAILY_USD, CYCLE_USD))
         strategies = StrategyStore(settings.strategies_folder)
-        self.trigger = CycleTrigger(self.operations, settings, strategies, self.budget, choose)
+        bars = BarStore(settings.data_folder)
+        self.trigger = CycleTrigger(self.operations, settings, strategies, bars, self.budget, choose)
         self.schedules = ScheduleStore(database)
         self.desk = ScheduleDesk(self.schedules, self.operations, choose, self.clock)
         self.service = SchedulesService(self.schedules, self.operations, self.trigger, self.budget, choose, self.clock)

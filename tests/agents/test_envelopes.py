@@ -12,6 +12,7 @@ from ktrdr.clock import utc_now
 from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
 from ktrdr.errors import Conflict
+from ktrdr.market.store import BarStore
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 
@@ -29,6 +30,7 @@ class Office:
             self.operations,
             settings,
             StrategyStore(settings.strategies_folder),
+            BarStore(settings.data_folder),
             self.budget,
             lambda asked: ChosenModel(asked or "offline", is_paid=asked is not None),
         )

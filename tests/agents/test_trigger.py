@@ -16,6 +16,7 @@ from ktrdr.clock import utc_now
 from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
 from ktrdr.errors import InvalidInput, NotFound
+from ktrdr.market.store import BarStore
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 
@@ -44,7 +45,12 @@ def store(database):
 def cycle_trigger(settings, store, database):
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     return CycleTrigger(
-        store, settings, StrategyStore(settings.strategies_folder), budget, model_chooser(settings.agent)
+        store,
+        settings,
+        StrategyStore(settings.strategies_folder),
+        BarStore(settings.data_folder),
+        budget,
+        model_chooser(settings.agent),
     )
 
 

@@ -25,6 +25,7 @@ from ktrdr.clock import utc_now
 from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
 from ktrdr.errors import Conflict
+from ktrdr.market.store import BarStore
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 
@@ -105,7 +106,8 @@ class Race:
         kind = NaiveLedger if is_naive else BudgetLedger
         self.ledger = kind(self.database, utc_now, BudgetLimits(self.limit_usd, CYCLE_USD))
         strategies = StrategyStore(settings.strategies_folder)
-        self._trigger = CycleTrigger(self.operations, settings, strategies, self.ledger, model_chooser(settings.agent))
+        bars, chooser = BarStore(settings.data_folder), model_chooser(settings.agent)
+        self._trigger = CycleTrigger(self.operations, settings, strategies, bars, self.ledger, chooser)
 
     def run(self, victim):
         """Trigger cycles as fast as the budget lets them start, kill a worker on the way, wait for their ends."""

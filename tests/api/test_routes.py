@@ -66,7 +66,11 @@ def test_routes_are_those_of_the_design(client):
         "GET /indicators",
         "GET /markets",
         "GET /workers",
+        "GET /markets/quality",
         "POST /markets/samples",
+        "POST /markets/fetch",
+        "POST /markets/{symbol}/{timeframe}/accept-findings",
+        "POST /markets/{symbol}/{timeframe}/adjust",
         "POST /markets/import",
         "GET /health",
         "GET /ready",
@@ -267,7 +271,7 @@ def test_training_needs_a_strategy_and_its_bars_and_a_backtest_a_training(client
 
 
 def test_samples_are_installed_once_and_a_training_on_them_starts(client):
-    assert client.get(f"{API}/markets").json() == {"markets": []}
+    assert client.get(f"{API}/markets").json() == {"markets": [], "damaged": []}
     installed = client.post(f"{API}/markets/samples")
     assert installed.status_code == 201
     assert {(series["symbol"], series["timeframe"]) for series in installed.json()["markets"]} == {
@@ -315,7 +319,7 @@ def test_upload_that_cannot_be_read_with_certainty_changes_nothing(
 ):
     response = _import(client, content, filename, **fields)
     assert (response.status_code, response.json()["reason"]) == (422, reason)
-    assert client.get(f"{API}/markets").json() == {"markets": []}
+    assert client.get(f"{API}/markets").json() == {"markets": [], "damaged": []}
     assert not (workspace / "data").exists()
 
 

@@ -94,7 +94,8 @@ class DisturbedCycle:
         """Enqueue the cycle."""
         settings = self._settings
         strategies = StrategyStore(settings.strategies_folder)
-        trigger = CycleTrigger(self._store, settings, strategies, self._budget, model_chooser(settings.agent))
+        bars, chooser = BarStore(settings.data_folder), model_chooser(settings.agent)
+        trigger = CycleTrigger(self._store, settings, strategies, bars, self._budget, chooser)
         self.cycle_id = trigger.trigger(CycleRequest(bypass_gates=True, **request)).operation_id
 
     def run_until_end(self, deaths: list[str | float] | None = None, timeout_s: float = 120.0) -> str:

@@ -1,5 +1,6 @@
 """Listing, reading, validating and storing strategies."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -9,8 +10,9 @@ from ktrdr.agents.designs import DesignIntake, DesignOrigin
 from ktrdr.artifacts.attempt import fresh_attempt, publish_folder
 from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.clock import Clock
-from ktrdr.errors import Conflict, StrategyInvalid, WorkspaceUnusable
+from ktrdr.errors import Conflict, NotFound, StrategyInvalid, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.market.store import BarStore
 from ktrdr.schemas.strategies import (
     DesignRequest,
     ResultDocument,
@@ -19,6 +21,7 @@ from ktrdr.schemas.strategies import (
     StrategySummary,
     ValidationReport,
 )
+from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.store import STRATEGY_FILE, StrategyStore
 from ktrdr.strategy.validation import parse_strategy
 
@@ -29,6 +32,7 @@ class StrategiesService:
     def __init__(
         self,
         strategies: StrategyStore,
+        bars: BarStore,
         ledger: TrialLedger,
         intake: DesignIntake,
         *,
@@ -36,6 +40,7 @@ class StrategiesService:
         clock: Clock,
     ) -> None:
         self._strategies = strategies
+        self._bars = bars
         self._ledger = ledger
         self._intake = intake
         self._attempts_folder = attempts_folder
@@ -54,6 +59,7 @@ class StrategiesService:
             StrategyInvalid: Its files were changed by hand into something invalid.
         """
         specification = self._strategies.read(name)
+        training = self._strategies.read_json(name, "training.json")
         return StrategyDetail(
             name=name,
             path=str(self._strategies.folder(name)),
@@ -61,10 +67,11 @@ class StrategiesService:
             text=self._strategies.text(name),
             specification=specification.model_dump(mode="json", by_alias=True),
             design=self._strategies.read_json(name, "design.json"),
-            training=self._strategies.read_json(name, "training.json"),
+            training=training,
             backtest=self._strategies.read_json(name, "backtest.json"),
             assessment=self._strategies.read_json(name, "assessment.json"),
             n_trials=self._ledger.count(),
+            accepted_findings=[*self._accepted_findings(specification, training)],
         )
 
     def validate(self, text: str) -> ValidationReport:
@@ -98,13 +105,26 @@ class StrategiesService:
             )
         return self.detail(name)
 
+    def _accepted_findings(
+        self, specification: StrategySpecification, training: ResultDocument | None
+    ) -> Sequence[str]:
+        """Return what was wrong with the bars of the training that somebody accepted."""
+        if training is None:
+            return ()
+        try:
+            sidecar = self._bars.sidecar(specification.symbol, specification.timeframe)
+        except (NotFound, WorkspaceUnusable):
+            return ()  # the bars are gone; the results stay
+        return sidecar.accepted_findings(str(training.get("snapshot")))
+
     def add_design(self, request: DesignRequest) -> StrategyDetail:
         """Store a strategy that an agent outside of any cycle designed, and who made it, and return it.
 
         Raises:
             StrategyInvalid: It has faults.
             NotFound: Its market or a parent strategy is not stored.
-            Conflict: It is a near-copy (`near_copy`), or its name is used (`name_taken`).
+            Conflict: It is a near-copy (`near_copy`), its name is used (`name_taken`), or its bars have serious
+                findings that nobody accepted (`market_findings`).
             WorkspaceUnusable: The folder cannot be written.
         """
         origin = DesignOrigin(
