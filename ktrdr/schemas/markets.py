@@ -35,7 +35,7 @@ class ResearchSeries(Document):
     last: Timestamp
     has_volume: bool
     licence: str | None
-    alias_of: str | None = Field(description="the instrument whose sealed date this one shares")
+    alias_of: str | None = Field(description="the instrument of which this is another vendor's name")
     finding_kinds: list[str] = Field(description="what the quality report found")
     is_refused_for_research: bool = Field(description="for serious findings that nobody accepted")
 
