@@ -10,6 +10,7 @@ from ktrdr.errors import InvalidInput
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
+MIN_TOKEN_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,22 @@ class AgentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """What the API asks of a request. The token is kept out of every representation."""
+
+    token: str | None = field(repr=False)
+    max_upload_bytes: int
+    body_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a process is told from outside."""
 
     workspace: Path
     database_url: str
     api_url: str | None
+    access: AccessSettings
     gates: GateSettings
     budget: BudgetSettings
     agent: AgentSettings
@@ -112,6 +123,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         workspace=workspace,
         database_url=variables.get("KTRDR_DATABASE_URL") or default_database,
         api_url=(variables.get("KTRDR_API_URL") or "").rstrip("/") or None,
+        access=_access_settings(variables),
         gates=GateSettings(
             profile="default",
             min_accuracy=_number(variables, "KTRDR_GATE_MIN_ACCURACY", 0.45),
@@ -128,6 +140,27 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         max_concurrent_cycles=int(_number(variables, "KTRDR_AGENT_MAX_CONCURRENT_CYCLES", 1, minimum=1)),
         training_start_timeout_s=_number(variables, "KTRDR_TRAINING_START_TIMEOUT_S", 60, minimum=0),
     )
+
+
+def _access_settings(variables: Mapping[str, str]) -> AccessSettings:
+    return AccessSettings(
+        token=_token(variables),
+        max_upload_bytes=int(_number(variables, "KTRDR_API_MAX_UPLOAD_MB", 512, minimum=1) * 1024 * 1024),
+        body_timeout_s=_number(variables, "KTRDR_API_BODY_TIMEOUT_S", 30, minimum=0.1),
+    )
+
+
+def _token(variables: Mapping[str, str]) -> str | None:
+    token = variables.get("KTRDR_API_TOKEN")
+    if not token:
+        return None
+    # The message does not repeat it: it may be a good token with a stray newline.
+    if len(token) < MIN_TOKEN_CHARACTERS or not all("!" <= character <= "~" for character in token):
+        raise InvalidInput(
+            f"KTRDR_API_TOKEN: need at least {MIN_TOKEN_CHARACTERS} ASCII characters without spaces, such as "
+            "`openssl rand -hex 32` prints"
+        )
+    return token
 
 
 def _agent_settings(variables: Mapping[str, str]) -> AgentSettings:

@@ -25,6 +25,7 @@ _REASON_BY_STATUS = {
     HTTPStatus.NOT_FOUND: "route_not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
+    HTTPStatus.REQUEST_TIMEOUT: "request_too_slow",
 }
 
 

@@ -14,8 +14,8 @@ import typer
 import uvicorn
 from pydantic import BaseModel
 
+from ktrdr.api.access import is_loopback_name
 from ktrdr.api.app import close_app, create_app
-from ktrdr.api.edge import LOOPBACK_NAMES
 from ktrdr.cli.exit_codes import ExitCode
 from ktrdr.cli.output import print_document_line, say
 from ktrdr.config import Settings, load_settings
@@ -68,19 +68,19 @@ def serve_workspace(options: ServeOptions) -> None:
     """Serve until stopped.
 
     Raises:
-        InvalidInput: The address is not a loopback one.
+        InvalidInput: Others could reach the address, and there is no token (`token_needed`).
         Conflict: The workspace has a server.
         WorkspaceUnusable: The folder or its database cannot be used.
         KtrdrError: The port is in use, or no worker can start.
         typer.Exit: Stopped in order.
     """
-    if options.host not in LOOPBACK_NAMES:
-        raise InvalidInput(
-            f"--host: this version serves loopback addresses only ({', '.join(sorted(LOOPBACK_NAMES))}), was "
-            f"{options.host!r}: any other needs KTRDR_API_TOKEN, which comes later. From another machine, use an SSH "
-            "tunnel"
-        )
     settings = load_settings()
+    if settings.access.token is None and not is_loopback_name(options.host):
+        raise InvalidInput(
+            f"--host: other machines could reach {options.host!r}, so KTRDR_API_TOKEN must be set, here and for those "
+            "who ask; `openssl rand -hex 32` makes one. Without it, serve 127.0.0.1 and use an SSH tunnel",
+            reason="token_needed",
+        )
     configure_logging()
     registration = register_server(settings.state_folder)
     try:
@@ -110,7 +110,7 @@ def _listen(options: ServeOptions) -> socket.socket:
 async def _serve(
     settings: Settings, options: ServeOptions, listener: socket.socket, registration: ServerRegistration
 ) -> None:
-    app = create_app(settings)
+    app = create_app(settings, is_loopback=is_loopback_name(options.host))
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_S)
     server = _Server(config)
     crew = [_CrewMember(settings) for _ in range(options.workers)]
@@ -152,8 +152,7 @@ async def _start_crew(crew: list["_CrewMember"], serving: "asyncio.Task[None]") 
 def _announce(
     settings: Settings, options: ServeOptions, listener: socket.socket, registration: ServerRegistration
 ) -> None:
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    url = f"http://{host}:{listener.getsockname()[1]}"
+    url = f"http://{_reachable_host(options.host)}:{listener.getsockname()[1]}"
     registration.announce(url)
     say(
         f"ktrdr serves {settings.workspace} at {url} with {options.workers} worker(s); "
@@ -163,6 +162,12 @@ def _announce(
         print_document_line(
             Serving(url=url, pid=os.getpid(), workspace=str(settings.workspace), workers=options.workers)
         )
+
+
+def _reachable_host(host: str) -> str:
+    """Return the host for a URL: who listens on every address is reached from this machine on loopback."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
 
 
 class _CrewMember:

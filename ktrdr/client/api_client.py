@@ -180,6 +180,11 @@ class ApiClient:
             ) from error
 
 
+def token_headers(token: str | None) -> dict[str, str]:
+    """Return the headers by which a client shows its token, if it has one."""
+    return {} if token is None else {"authorization": f"Bearer {token}"}
+
+
 def _operation_path(operation_id: str) -> str:
     return f"{PREFIX}/operations/{_segment(operation_id)}"
 

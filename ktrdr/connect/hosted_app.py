@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import httpx
 
 from ktrdr.api.app import close_app, create_app
+from ktrdr.client.api_client import token_headers
 from ktrdr.config import Settings
 from ktrdr.errors import WorkspaceUnusable
 from ktrdr.telemetry.logs import JsonFormatter
@@ -39,7 +40,8 @@ async def hosted_app(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     try:
         # What breaks is answered as a problem document, as it would be over a socket.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url=_BASE_URL, timeout=None) as http:
+        headers = token_headers(settings.access.token)
+        async with httpx.AsyncClient(transport=transport, base_url=_BASE_URL, headers=headers, timeout=None) as http:
             yield http
     finally:
         logging.getLogger().removeHandler(handler)
