@@ -102,6 +102,11 @@ class Settings:
         return self.workspace / ".ktrdr"
 
     @property
+    def logs_folder(self) -> Path:
+        """Where each worker keeps its log."""
+        return self.state_folder / "logs"
+
+    @property
     def attempts_folder(self) -> Path:
         """Where a phase writes before its files are whole."""
         return self.state_folder / "attempts"

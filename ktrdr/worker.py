@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
@@ -21,7 +22,7 @@ from ktrdr.agents.phases import assessment_phase, design_phase
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings, load_settings
 from ktrdr.database.engine import open_database
-from ktrdr.errors import InvalidInput, KtrdrError
+from ktrdr.errors import InvalidInput, KtrdrError, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.attempts import attempt_sweeper
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, backtest_operation, training_operation
@@ -33,14 +34,16 @@ from ktrdr.operations.leases import lease_worker_number
 from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
-from ktrdr.telemetry.logs import configure_logging
+from ktrdr.telemetry.logs import configure_logging, log_to_file
 
 ALL_QUEUES = (CYCLES_QUEUE, COMPUTE_QUEUE)
 _logger = logging.getLogger(__name__)
 
 
-def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRuntime, str]:
+def start_worker(settings: Settings, queues: Sequence[str], *, is_owned: bool) -> tuple[WorkerRuntime, str]:
     """Build everything, take a lease and begin to work. Returns the runtime and the worker's name.
+
+    It logs to `.ktrdr/logs/<name>.log`; one that no other process owns (`is_owned`) also to its terminal.
 
     Raises:
         WorkspaceUnusable: The folder or the database cannot be used.
@@ -60,6 +63,7 @@ def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRunti
     )
     choice = InvokerChoice(settings.agent, budget, utc_now)
     lease = lease_worker_number(settings.state_folder, queues)
+    _keep_log(settings.logs_folder / f"{lease.executor_id}.log", is_owned)
     runtime = WorkerRuntime(database, operations, clock=utc_now, lease=lease, state_folder=settings.state_folder)
     runtime.register(AGENT_RESEARCH, research_cycle(services, budget))
     runtime.register(AGENT_DESIGN, design_phase(services, choice))
@@ -87,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     try:
-        runtime, name = start_worker(load_settings(), _parse_queues(options.queues))
+        runtime, name = start_worker(load_settings(), _parse_queues(options.queues), is_owned=options.owned)
     except KtrdrError as error:
         sys.stderr.write(f"the worker cannot start: {error.message}\n")
         sys.exit(1)
@@ -96,6 +100,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     stop.wait()
     runtime.stop()
     os._exit(0)  # jobs die with this process; their operations are taken up by the next worker
+
+
+def _keep_log(path: Path, is_owned: bool) -> None:
+    try:
+        log_to_file(path, instead_of_stderr=is_owned)
+    except OSError as error:
+        raise WorkspaceUnusable(
+            f"a worker cannot write {path}: {error.strerror}. Check who owns the folder and whether the disk is full, "
+            "or name another workspace with --workspace."
+        ) from error
 
 
 def _parse_queues(text: str) -> list[str]:

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
 from ktrdr.agents.choice import model_chooser
+from ktrdr.agents.envelopes import TRIGGER_LOCK
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.agent_service import AgentService
 from ktrdr.api.services.markets_service import MarketsService
@@ -17,6 +18,7 @@ from ktrdr.config import Settings
 from ktrdr.database.engine import Database, open_database
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.market.store import BarStore
+from ktrdr.operations.pruning import OperationPruner
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 
@@ -51,7 +53,8 @@ def compose(settings: Settings) -> Composition:
     operation_store = OperationStore(database, utc_now)
     strategy_store = StrategyStore(settings.strategies_folder)
     bar_store = BarStore(settings.data_folder)
-    operations = OperationsService(operation_store)
+    pruner = OperationPruner(database, lock_name=TRIGGER_LOCK)
+    operations = OperationsService(operation_store, pruner, settings=settings, clock=utc_now)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
     trigger = CycleTrigger(operation_store, settings, strategy_store, budget, chooser)

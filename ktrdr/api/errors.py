@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from ktrdr.errors import Conflict, InvalidInput, KtrdrError, NotFound, StrategyInvalid, WorkspaceUnusable
+from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, KtrdrError, NotFound, StrategyInvalid, WorkspaceUnusable
 from ktrdr.schemas.problem import Problem
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -66,6 +66,8 @@ async def _answer_ktrdr_error(request: Request, error: Exception) -> JSONRespons
     members: dict[str, object] = {}
     if isinstance(error, Conflict):
         members["operation_id"] = error.operation_id
+    if isinstance(error, AmbiguousId):
+        members["candidates"] = error.candidates
     if isinstance(error, StrategyInvalid):
         members["faults"] = error.faults
     return problem_response(

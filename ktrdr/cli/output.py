@@ -7,6 +7,8 @@ import typer
 from pydantic import BaseModel
 
 MISSING = "-"
+# What a table for a person keeps to, whatever the terminal.
+LINE_WIDTH = 100
 
 
 def print_document(document: BaseModel) -> None:
@@ -48,6 +50,11 @@ def shorten(text: str, width: int) -> str:
     """Return a text on one line of at most `width` characters."""
     flat = " ".join(text.split())
     return flat if len(flat) <= width else flat[: width - 1] + "…"
+
+
+def shorten_end(line: str, width: int) -> str:
+    """Return a line of at most `width` characters, its columns as they are."""
+    return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
 
 def figure(value: object, style: str = ".2f") -> str:

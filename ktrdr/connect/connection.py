@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from ktrdr.client.api_client import ApiClient, token_headers
+from ktrdr.client.api_client import ApiClient
+from ktrdr.client.token import token_headers
 from ktrdr.config import AccessSettings, Settings
 from ktrdr.connect.server_file import find_server
 from ktrdr.connect.worker_process import WorkerKeeper

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -13,10 +14,12 @@ from typing import Any
 from pydantic import JsonValue
 
 from ktrdr.errors import OperationFailed
+from ktrdr.telemetry.logs import relay_line
 
 OWNERSHIP_POLL_S = 0.2
 STDERR_LINES_KEPT = 20
 MAX_LINE_BYTES = 4 * 1024 * 1024
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ async def run_job(module: str, request: dict[str, JsonValue], hooks: JobHooks) -
         start_new_session=True,  # a group of its own, so that a kill takes everything it started
         limit=MAX_LINE_BYTES,
     )
+    _logger.info("%s runs as process %d", module, process.pid)
     watch = asyncio.create_task(_watch_ownership(process, hooks))
     errors = asyncio.create_task(_keep_stderr(process))
     try:
@@ -94,9 +98,7 @@ async def _keep_stderr(process: asyncio.subprocess.Process) -> list[str]:
     assert process.stderr is not None
     kept: deque[str] = deque(maxlen=STDERR_LINES_KEPT)
     async for line in process.stderr:
-        text = line.decode(errors="replace").rstrip()
-        sys.stderr.write(text + "\n")  # the worker's stderr is its log
-        kept.append(text)
+        kept.append(relay_line(line.decode(errors="replace").rstrip()))
     return list(kept)
 
 

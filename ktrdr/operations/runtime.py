@@ -18,6 +18,7 @@ from ktrdr.operations.leases import WorkerLease, dead_executors
 from ktrdr.operations.serializer import JsonSerializer
 from ktrdr.operations.store import APPLICATION_NAME, APPLICATION_VERSION, OperationStore
 from ktrdr.operations.work import Payload, Work, WorkerServices, Workflow
+from ktrdr.telemetry.logs import logging_operation
 
 CYCLES_QUEUE = "cycles"
 COMPUTE_QUEUE = "compute"
@@ -64,7 +65,8 @@ class WorkerRuntime:
         async def run(payload: Payload) -> JsonValue:
             operation_id = DBOS.workflow_id
             assert operation_id is not None
-            return await self._run(Work(operation_id, self._services), body, payload)
+            with logging_operation(operation_id):
+                return await self._run(Work(operation_id, self._services), body, payload)
 
         self._workflows[operation_type] = DBOS.workflow(name=operation_type, max_recovery_attempts=MAX_TAKEOVERS)(run)
 
@@ -96,6 +98,7 @@ class WorkerRuntime:
 
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:
         await work.step("start", lambda: self._store.mark_once(work.operation_id, "started_at"))
+        _logger.info("operation %s runs on %s", work.operation_id, self._lease.executor_id)
         result: JsonValue = None
         failure: Exception | None = None
         try:
@@ -112,6 +115,7 @@ class WorkerRuntime:
         await asyncio.to_thread(self._store.mark, work.operation_id, "completed_at")
         if failure is not None:
             raise failure
+        _logger.info("operation %s completed", work.operation_id)
         return result
 
     def _supervise(self) -> None:

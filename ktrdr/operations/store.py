@@ -17,9 +17,10 @@ from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.lock import exclusive_lock
 from ktrdr.database.tables import create_tables
-from ktrdr.errors import Conflict, InvalidInput, NotFound, OperationFailed
+from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, NotFound, OperationFailed
 from ktrdr.operations.operation import (
     OPERATION_ID_PATTERN,
+    OPERATION_SUFFIX_PATTERN,
     Operation,
     OperationError,
     OperationPage,
@@ -35,7 +36,7 @@ APPLICATION_VERSION = "1"
 MAX_PAGE = 200
 METADATA_PREFIX = "metadata."
 
-_STATUS = {
+STATUS_BY_ENGINE_STATUS = {
     "ENQUEUED": OperationStatus.PENDING,
     "DELAYED": OperationStatus.PENDING,
     "PENDING": OperationStatus.RUNNING,
@@ -44,13 +45,19 @@ _STATUS = {
     "MAX_RECOVERY_ATTEMPTS_EXCEEDED": OperationStatus.FAILED,
     "CANCELLED": OperationStatus.CANCELLED,
 }
-_ACTIVE = [name for name, status in _STATUS.items() if not status.is_terminal]
+_ACTIVE = [name for name, status in STATUS_BY_ENGINE_STATUS.items() if not status.is_terminal]
 # The store has a method named `list`, which hides the type in its annotations.
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
 # The engine's own time is indexed, but has whole seconds on SQLite before Python 3.12: ours decides within a second.
-_CREATED_AT_MS = sa.func.coalesce(SystemSchema.workflow_status.c.attributes["created_at"].as_integer(), 0)
+# Read as text: PostgreSQL's INTEGER does not hold milliseconds.
+_CREATED_AT_MS = sa.func.coalesce(
+    sa.cast(SystemSchema.workflow_status.c.attributes["created_at"].as_string(), sa.BigInteger), 0
+)
 _PAGE_KEY = (SystemSchema.workflow_status.c.created_at, _CREATED_AT_MS, SystemSchema.workflow_status.c.workflow_uuid)
+# How much earlier than our time the engine's may be, on SQLite.
+_WHOLE_SECOND_MS = 1000
+MIN_FRAGMENT_CHARACTERS, MAX_CANDIDATES = 4, 10
 _CANCEL_SWEEPS = 20
 _CANCEL_SWEEP_PAUSE_S = 0.05
 
@@ -131,10 +138,13 @@ class OperationStore:
         type: str | None = None,
         status: OperationStatus | None = None,
         parent_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        oldest_first: bool = False,
     ) -> OperationPage:
-        """Return a page of operations, newest first.
+        """Return a page of operations, newest first unless told otherwise; created from `since` on and before `until`.
 
         Raises:
             InvalidInput: `limit` is not 1..200, or `cursor` is none that a page gave.
@@ -146,19 +156,52 @@ class OperationStore:
         if type is not None:
             conditions.append(table.c.name == type)
         if status is not None:
-            names = [name for name, meaning in _STATUS.items() if meaning is status]
+            names = [name for name, meaning in STATUS_BY_ENGINE_STATUS.items() if meaning is status]
             conditions.append(table.c.status.in_(names))
         if parent_id is not None:
             conditions.append(table.c.parent_workflow_id == parent_id)
+        if since is not None:
+            # The first of the two finds the place in the index, the second is exact.
+            conditions.append(table.c.created_at > epoch_ms(since) - _WHOLE_SECOND_MS)
+            conditions.append(_CREATED_AT_MS >= epoch_ms(since))
+        if until is not None:
+            conditions.append(_CREATED_AT_MS < epoch_ms(until))
         if cursor is not None:
-            conditions.append(sa.tuple_(*_PAGE_KEY) < sa.tuple_(*map(sa.literal, _decode_cursor(cursor))))
-        rows = self._select_rows(conditions, limit=limit + 1)
+            key, place = sa.tuple_(*_PAGE_KEY), sa.tuple_(*map(sa.literal, _decode_cursor(cursor)))
+            conditions.append(key > place if oldest_first else key < place)
+        rows = self._select_rows(conditions, limit=limit + 1, oldest_first=oldest_first)
         operations = [self._operation(row) for row in rows[:limit]]
         if len(rows) <= limit:
             return OperationPage(operations, None)
         last = rows[limit - 1]
         return OperationPage(
             operations, _encode_cursor(last["created_at"], last["created_at_ms"], last["workflow_uuid"])
+        )
+
+    def resolve(self, fragment: str) -> str:
+        """Return the id that is meant by a whole one, by its beginning ("op_" and more) or its last six characters.
+
+        Raises:
+            NotFound: No operation fits.
+            AmbiguousId: Several do.
+        """
+        ids = SystemSchema.workflow_status.c.workflow_uuid
+        fits = [ids == fragment]
+        if len(fragment) >= MIN_FRAGMENT_CHARACTERS and fragment.startswith("op_"):
+            fits.append(ids.startswith(fragment, autoescape=True))
+        if OPERATION_SUFFIX_PATTERN.fullmatch(fragment):
+            fits.append(ids.endswith(f"_{fragment}", autoescape=True))
+        for fit in fits:
+            query = sa.select(ids).where(fit).order_by(ids.desc()).limit(MAX_CANDIDATES + 1)
+            with self._engine.connect() as connection:
+                found = connection.execute(query).scalars().all()
+            if len(found) == 1:
+                return str(found[0])
+            if found:
+                raise AmbiguousId(fragment, found[:MAX_CANDIDATES], are_all=len(found) <= MAX_CANDIDATES)
+        raise NotFound(
+            f"no operation {fragment!r}; `ktrdr operations list` shows those that exist",
+            reason="operation_not_found",
         )
 
     def children(self, operation_id: str) -> Operations:
@@ -176,13 +219,6 @@ class OperationStore:
         table = SystemSchema.workflow_status
         found = self._select(table.c.name == operation_type, table.c.status.in_(_ACTIVE), limit=None)
         return sorted(found, key=lambda operation: operation.created_at)
-
-    def count(self, operation_type: str) -> int:
-        """Return how many operations of a type were ever created here."""
-        table = SystemSchema.workflow_status
-        query = sa.select(sa.func.count()).select_from(table).where(table.c.name == operation_type)
-        with self._engine.connect() as connection:
-            return int(connection.execute(query).scalar_one())
 
     def cancel(self, operation_id: str) -> Operation:
         """Cancel an operation and everything it started. Cancelling twice is fine.
@@ -202,7 +238,7 @@ class OperationStore:
         self._cancel_all([operation_id])
         # A parent that was about to start a child when it was cancelled may still have done so.
         for _ in range(_CANCEL_SWEEPS):
-            family = self._family(operation_id)
+            family = self.family(operation_id)
             if all(member.status.is_terminal for member in family):
                 break
             self._cancel_all([member.operation_id for member in family if not member.status.is_terminal])
@@ -268,11 +304,12 @@ class OperationStore:
         ids = [operation.operation_id for operation in active if not operation.status.is_terminal]
         self._client.cancel_workflows(ids, cancel_children=True)
         for operation_id in operation_ids:
-            for member in self._family(operation_id):
+            for member in self.family(operation_id):
                 if member.status is OperationStatus.CANCELLED:
                     self.mark_once(member.operation_id, "completed_at")
 
-    def _family(self, operation_id: str) -> Operations:
+    def family(self, operation_id: str) -> Operations:
+        """Return an operation and everything it started, itself first."""
         family = [self.get(operation_id)]
         for member in family:  # grows while it is walked: children of children
             family.extend(self.children(member.operation_id))
@@ -281,7 +318,9 @@ class OperationStore:
     def _select(self, *conditions: sa.ColumnElement[bool], limit: int | None) -> Operations:
         return [self._operation(row) for row in self._select_rows(conditions, limit=limit)]
 
-    def _select_rows(self, conditions: Iterable[sa.ColumnElement[bool]], *, limit: int | None) -> Rows:
+    def _select_rows(
+        self, conditions: Iterable[sa.ColumnElement[bool]], *, limit: int | None, oldest_first: bool = False
+    ) -> Rows:
         table, outputs = SystemSchema.workflow_status, SystemSchema.workflow_output
         query = (
             sa.select(
@@ -299,14 +338,14 @@ class OperationStore:
             )
             .select_from(table.outerjoin(outputs, outputs.c.workflow_uuid == table.c.workflow_uuid))
             .where(*conditions)
-            .order_by(*(column.desc() for column in _PAGE_KEY))
+            .order_by(*(column.asc() if oldest_first else column.desc() for column in _PAGE_KEY))
             .limit(limit)
         )
         with self._engine.connect() as connection:
             return [*connection.execute(query).mappings()]
 
     def _operation(self, row: sa.RowMapping) -> Operation:
-        status = _STATUS[row["status"]]
+        status = STATUS_BY_ENGINE_STATUS[row["status"]]
         attributes: dict[str, Any] = row["attributes"] or {}
         ended_ms = attributes.get("completed_at") or row["completed_at"]
         return Operation(

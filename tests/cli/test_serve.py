@@ -141,6 +141,21 @@ def test_page_of_another_site_is_refused_over_a_real_socket(idle_server):
     assert _operations(serving, status="pending") == []
 
 
+def test_watch_goes_on_when_the_server_was_restarted(tmp_path):
+    with _serving(tmp_path, 0) as (_, serving):
+        accepted = json.loads(_start(tmp_path, "agent", "trigger", "--detach", "--json").communicate(timeout=20)[0])
+        # By its last characters: whatever reads an id takes part of one.
+        watching = _start(tmp_path, "operations", "watch", accepted["operation_id"][-6:], "--json")
+        assert json.loads(watching.stdout.readline())["status"] == "pending"
+    port = serving["url"].rpartition(":")[2]
+    with _serving(tmp_path, 0, "--port", port) as (_, again):
+        assert again["url"] == serving["url"]
+        _cancel(again, accepted["operation_id"])
+        stdout, stderr = watching.communicate(timeout=20)
+    assert [json.loads(line)["status"] for line in stdout.splitlines()] == ["cancelled"]
+    assert "trying again" in stderr
+
+
 def test_address_that_others_can_reach_is_served_with_a_token_only(tmp_path):
     refused = _start(tmp_path, "serve", "--host", "0.0.0.0", "--port", "0")
     _, stderr = refused.communicate(timeout=20)

@@ -82,11 +82,11 @@ def test_a_model_repairs_its_design_and_the_operation_shows_what_was_billed(llm_
 
     written = everything_written(workspace)
     assert "state.sqlite" in written
-    assert "worker.log" in written
+    assert "worker-1.log" in written
     for name, content in written.items():
         assert KEY.encode() not in content, name
         assert b"You design trading strategies" not in content, name
-    assert BRIEF.encode() not in written["worker.log"]
+    assert BRIEF.encode() not in written["worker-1.log"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from ktrdr.operations.job_child import die_with_parent
 from ktrdr.operations.leases import lease_worker_number
 from ktrdr.operations.runtime import COMPUTE_QUEUE, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
+from ktrdr.telemetry.logs import configure_logging, log_to_file
 
 
 async def job(work, payload):
@@ -40,6 +41,8 @@ def main() -> None:
     store = OperationStore(database, utc_now)
     queues = sys.argv[2].split(",")
     lease = lease_worker_number(state, queues)
+    configure_logging()
+    log_to_file(state / "logs" / f"{lease.executor_id}.log", instead_of_stderr=True)
     runtime = WorkerRuntime(database, store, clock=utc_now, lease=lease, state_folder=state)
     for operation_type, body in {"toy_job": job, "toy_parent": parent, "toy_inner": inner}.items():
         runtime.register(operation_type, body)
