@@ -12,8 +12,9 @@ from dbos._schemas.system_database import SystemSchema
 from ktrdr.clock import epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.lock import exclusive_lock
+from ktrdr.operations.indexes import STATUS_BY_ENGINE_STATUS
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.operations.store import APPLICATION_NAME, STATUS_BY_ENGINE_STATUS
+from ktrdr.operations.store import APPLICATION_NAME
 
 BATCH = 500
 

@@ -18,6 +18,7 @@ from ktrdr.database.engine import Database
 from ktrdr.database.lock import exclusive_lock
 from ktrdr.database.tables import create_tables
 from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, NotFound, OperationFailed
+from ktrdr.operations.indexes import ID_SUFFIX, STATUS, STATUS_BY_ENGINE_STATUS, create_indexes, status_literal
 from ktrdr.operations.operation import (
     OPERATION_ID_PATTERN,
     OPERATION_SUFFIX_PATTERN,
@@ -36,15 +37,6 @@ APPLICATION_VERSION = "1"
 MAX_PAGE = 200
 METADATA_PREFIX = "metadata."
 
-STATUS_BY_ENGINE_STATUS = {
-    "ENQUEUED": OperationStatus.PENDING,
-    "DELAYED": OperationStatus.PENDING,
-    "PENDING": OperationStatus.RUNNING,
-    "SUCCESS": OperationStatus.COMPLETED,
-    "ERROR": OperationStatus.FAILED,
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": OperationStatus.FAILED,
-    "CANCELLED": OperationStatus.CANCELLED,
-}
 _ACTIVE = [name for name, status in STATUS_BY_ENGINE_STATUS.items() if not status.is_terminal]
 # The store has a method named `list`, which hides the type in its annotations.
 Operations = list[Operation]
@@ -57,6 +49,8 @@ _CREATED_AT_MS = sa.func.coalesce(
 _PAGE_KEY = (SystemSchema.workflow_status.c.created_at, _CREATED_AT_MS, SystemSchema.workflow_status.c.workflow_uuid)
 # How much earlier than our time the engine's may be, on SQLite.
 _WHOLE_SECOND_MS = 1000
+# And how much later: a row is written soon after its operation was given its time.
+_LATEST_WRITE_MS = 3_600_000
 MIN_FRAGMENT_CHARACTERS, MAX_CANDIDATES = 4, 10
 _CANCEL_SWEEPS = 20
 _CANCEL_SWEEP_PAUSE_S = 0.05
@@ -66,6 +60,7 @@ def migrate_database(database: Database) -> None:
     """Bring DBOS's tables and ours up to date. For composition roots only; a client never migrates."""
     DBOS.migrate(database.url)
     create_tables(database)
+    create_indexes(database)
 
 
 class OperationStore:
@@ -132,6 +127,13 @@ class OperationStore:
             )
         return rows[0]
 
+    def get_many(self, operation_ids: Sequence[str]) -> dict[str, Operation]:
+        """Return those of the operations that exist, by id."""
+        if not operation_ids:
+            return {}
+        found = self._select(SystemSchema.workflow_status.c.workflow_uuid.in_(operation_ids), limit=None)
+        return {operation.operation_id: operation for operation in found}
+
     def list(
         self,
         *,
@@ -156,15 +158,15 @@ class OperationStore:
         if type is not None:
             conditions.append(table.c.name == type)
         if status is not None:
-            names = [name for name, meaning in STATUS_BY_ENGINE_STATUS.items() if meaning is status]
-            conditions.append(table.c.status.in_(names))
+            conditions.append(STATUS == status_literal(status))
         if parent_id is not None:
             conditions.append(table.c.parent_workflow_id == parent_id)
         if since is not None:
-            # The first of the two finds the place in the index, the second is exact.
+            # The first of the two finds the place in an index, the second is exact.
             conditions.append(table.c.created_at > epoch_ms(since) - _WHOLE_SECOND_MS)
             conditions.append(_CREATED_AT_MS >= epoch_ms(since))
         if until is not None:
+            conditions.append(table.c.created_at < epoch_ms(until) + _LATEST_WRITE_MS)
             conditions.append(_CREATED_AT_MS < epoch_ms(until))
         if cursor is not None:
             key, place = sa.tuple_(*_PAGE_KEY), sa.tuple_(*map(sa.literal, _decode_cursor(cursor)))
@@ -190,7 +192,7 @@ class OperationStore:
         if len(fragment) >= MIN_FRAGMENT_CHARACTERS and fragment.startswith("op_"):
             fits.append(ids.startswith(fragment, autoescape=True))
         if OPERATION_SUFFIX_PATTERN.fullmatch(fragment):
-            fits.append(ids.endswith(f"_{fragment}", autoescape=True))
+            fits.append(ID_SUFFIX == fragment)
         for fit in fits:
             query = sa.select(ids).where(fit).order_by(ids.desc()).limit(MAX_CANDIDATES + 1)
             with self._engine.connect() as connection:
@@ -212,13 +214,14 @@ class OperationStore:
         """
         self.get(operation_id)
         found = self._select(SystemSchema.workflow_status.c.parent_workflow_id == operation_id, limit=None)
-        return sorted(found, key=lambda child: child.created_at)
+        return sorted(found, key=_age)
 
     def active(self, operation_type: str) -> Operations:
         """Return the operations of a type that have not ended, oldest first."""
         table = SystemSchema.workflow_status
-        found = self._select(table.c.name == operation_type, table.c.status.in_(_ACTIVE), limit=None)
-        return sorted(found, key=lambda operation: operation.created_at)
+        may_go_on = STATUS.in_([status_literal(status) for status in OperationStatus if not status.is_terminal])
+        found = self._select(table.c.name == operation_type, may_go_on, limit=None)
+        return sorted(found, key=_age)
 
     def cancel(self, operation_id: str) -> Operation:
         """Cancel an operation and everything it started. Cancelling twice is fine.
@@ -338,9 +341,10 @@ class OperationStore:
             )
             .select_from(table.outerjoin(outputs, outputs.c.workflow_uuid == table.c.workflow_uuid))
             .where(*conditions)
-            .order_by(*(column.asc() if oldest_first else column.desc() for column in _PAGE_KEY))
-            .limit(limit)
         )
+        if limit is not None:  # a page; all of them are sorted by who asks, or the order would choose the index
+            order = (column.asc() if oldest_first else column.desc() for column in _PAGE_KEY)
+            query = query.order_by(*order).limit(limit)
         with self._engine.connect() as connection:
             return [*connection.execute(query).mappings()]
 
@@ -386,6 +390,10 @@ def initial_attributes(created_at: datetime, metadata: dict[str, JsonValue]) -> 
 def metadata_attributes(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Return metadata as top-level attributes: merging is by top-level key, so two writers keep both keys."""
     return {METADATA_PREFIX + key: value for key, value in metadata.items()}
+
+
+def _age(operation: Operation) -> tuple[datetime, str]:
+    return operation.created_at, operation.operation_id
 
 
 def _progress(status: OperationStatus, written: dict[str, Any] | None, executor_id: str | None) -> Progress:

@@ -1,7 +1,7 @@
 """Reading, watching and cancelling operations of every type."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,7 +10,6 @@ from ktrdr.agents.progress import running_child_id, with_cycle_progress
 from ktrdr.artifacts.attempt import discard_attempt
 from ktrdr.clock import Clock
 from ktrdr.config import Settings
-from ktrdr.errors import NotFound
 from ktrdr.operations.operation import Operation, OperationPage, OperationStatus
 from ktrdr.operations.pruning import OperationPruner
 from ktrdr.operations.store import OperationStore
@@ -38,6 +37,10 @@ class PageOptions:
 
     limit: int
     cursor: str | None
+
+
+# The service has a method named `list`, which hides the type in its annotations.
+Documents = list[OperationDocument]
 
 
 class OperationsService:
@@ -129,25 +132,25 @@ class OperationsService:
         return self.document(self._operations.cancel(operation_id))
 
     def _page(self, page: OperationPage) -> OperationList:
-        return OperationList(
-            operations=[self.document(operation) for operation in page.operations],
-            next_cursor=page.next_cursor,
-        )
+        return OperationList(operations=self.documents(page.operations), next_cursor=page.next_cursor)
 
     def document(self, operation: Operation) -> OperationDocument:
         """Return an operation as the wire shows it."""
-        if operation.type == AGENT_RESEARCH:
-            operation = with_cycle_progress(operation, self._working_child(operation))
-        return OperationDocument.model_validate(operation)
+        return self.documents([operation])[0]
 
-    def _working_child(self, cycle: Operation) -> Operation | None:
-        child_id = running_child_id(cycle)
-        if child_id is None or cycle.status is OperationStatus.COMPLETED:
-            return None
-        try:
-            return self._operations.get(child_id)
-        except NotFound:
-            return None  # its id is written down before it starts
+    def documents(self, operations: Sequence[Operation]) -> Documents:
+        """Return operations as the wire shows them."""
+        working = {operation.operation_id: _working_child_id(operation) for operation in operations}
+        # A child's id is written down before it starts, so there may be none of it.
+        children = self._operations.get_many([child_id for child_id in working.values() if child_id])
+        return [
+            OperationDocument.model_validate(
+                with_cycle_progress(operation, children.get(working[operation.operation_id] or ""))
+                if operation.type == AGENT_RESEARCH
+                else operation
+            )
+            for operation in operations
+        ]
 
     async def changes(self, operation_id: str) -> AsyncIterator[OperationDocument]:
         """Yield the operation now and after every change, until it has ended."""
@@ -159,3 +162,9 @@ class OperationsService:
             shown = latest
             if not latest.status.is_terminal:
                 await asyncio.sleep(WATCH_INTERVAL_S)
+
+
+def _working_child_id(operation: Operation) -> str | None:
+    if operation.type != AGENT_RESEARCH or operation.status is OperationStatus.COMPLETED:
+        return None
+    return running_child_id(operation)
