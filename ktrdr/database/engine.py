@@ -7,9 +7,13 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import InvalidInput, WorkspaceUnusable
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
+# A machine that vanished answers nothing at all, not even a refusal: seconds to connect, milliseconds for an answer
+# to what was sent.
+_POSTGRES_PATIENCE = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def open_database(url: str) -> Database:
     if address.drivername == "sqlite" and address.database:
         engine = _open_sqlite(address, Path(address.database))
     elif address.drivername == "postgresql+psycopg":
-        engine = sa.create_engine(address, pool_size=10, pool_pre_ping=True)
+        engine = sa.create_engine(address, pool_size=10, pool_pre_ping=True, connect_args=_POSTGRES_PATIENCE)
     else:
         raise InvalidInput(
             f"KTRDR_DATABASE_URL: need sqlite:///PATH or postgresql+psycopg://…, was {address.drivername!r}"
@@ -53,12 +57,11 @@ def open_database(url: str) -> Database:
     try:
         with engine.connect() as connection:
             connection.execute(sa.text("SELECT 1"))
-    except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
-        raise WorkspaceUnusable(
-            f"cannot open the database {address.render_as_string(hide_password=True)}: {error.orig}. "
-            "Check that the folder can be written and the file is a ktrdr database, or name another workspace "
-            "with --workspace."
-        ) from error
+    except sa.exc.SQLAlchemyError as error:
+        trouble = database_trouble(error, address)
+        if trouble is None:
+            raise
+        raise trouble from error
     return Database(url, engine)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from pydantic import JsonValue
 
+from ktrdr.artifacts.trouble import storage_trouble
 from ktrdr.errors import KtrdrError
 from ktrdr.telemetry.logs import configure_logging
 
@@ -59,8 +60,12 @@ def serve_job(target: str) -> None:
         speak({"kind": "error", "reason": error.reason, "message": error.message})
     except Exception as error:  # the process's outermost frame
         _logger.exception("the job broke")
-        message = f"{type(error).__name__} in the job; the worker's log has its trace"
-        speak({"kind": "error", "reason": "internal_error", "message": message})
+        trouble = storage_trouble(error) if isinstance(error, OSError) else None
+        if trouble is not None:
+            speak({"kind": "error", "reason": trouble.reason, "message": trouble.message})
+        else:
+            message = f"{type(error).__name__} in the job; `ktrdr operations logs` shows its trace"
+            speak({"kind": "error", "reason": "internal_error", "message": message})
     voice.flush()
     os._exit(0)  # worker threads of the numeric libraries must not hold up a finished job
 

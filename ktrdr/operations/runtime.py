@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from dbos import DBOS
 from dbos import error as dbos_errors
 from pydantic import JsonValue
 
+from ktrdr.artifacts.trouble import storage_trouble
 from ktrdr.clock import Clock
 from ktrdr.database.engine import Database
+from ktrdr.database.patience import UNANSWERED, patiently
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.operations.leases import WorkerLease, dead_executors
 from ktrdr.operations.serializer import JsonSerializer
@@ -108,11 +111,12 @@ class WorkerRuntime:
             failure = error
         except Exception as error:  # the operation's outermost frame
             _logger.exception("operation %s broke", work.operation_id)
-            failure = OperationFailed(
-                f"{type(error).__name__}; the worker's log has its trace", reason="internal_error"
+            trouble = storage_trouble(error) if isinstance(error, OSError) else None
+            failure = trouble or OperationFailed(
+                f"{type(error).__name__}; `ktrdr operations logs` shows its trace", reason="internal_error"
             )
         # A cancellation, and the end of this worker, are no Exception and pass by: whoever cancels writes the time.
-        await asyncio.to_thread(self._store.mark, work.operation_id, "completed_at")
+        await asyncio.to_thread(patiently, partial(self._store.mark, work.operation_id, "completed_at"))
         if failure is not None:
             raise failure
         _logger.info("operation %s completed", work.operation_id)
@@ -123,6 +127,9 @@ class WorkerRuntime:
             for chore in self._chores:
                 try:
                     chore()
+                except UNANSWERED as error:
+                    _logger.warning("the database does not answer: %s", str(error).splitlines()[0])
+                    break
                 except Exception:  # the thread's outermost frame: the next round tries again
                     _logger.exception("%s failed", getattr(chore, "__name__", chore))
 

@@ -17,6 +17,7 @@ from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.lock import exclusive_lock
 from ktrdr.database.tables import create_tables
+from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, NotFound, OperationFailed
 from ktrdr.operations.indexes import ID_SUFFIX, STATUS, STATUS_BY_ENGINE_STATUS, create_indexes, status_literal
 from ktrdr.operations.operation import (
@@ -57,10 +58,20 @@ _CANCEL_SWEEP_PAUSE_S = 0.05
 
 
 def migrate_database(database: Database) -> None:
-    """Bring DBOS's tables and ours up to date. For composition roots only; a client never migrates."""
-    DBOS.migrate(database.url)
-    create_tables(database)
-    create_indexes(database)
+    """Bring DBOS's tables and ours up to date. For composition roots only; a client never migrates.
+
+    Raises:
+        WorkspaceUnusable: The database cannot be written, or is damaged.
+    """
+    try:
+        DBOS.migrate(database.url)
+        create_tables(database)
+        create_indexes(database)
+    except sa.exc.SQLAlchemyError as error:
+        trouble = database_trouble(error, database.engine.url)
+        if trouble is None:
+            raise
+        raise trouble from error
 
 
 class OperationStore:

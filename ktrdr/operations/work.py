@@ -1,8 +1,10 @@
 """What the body of an operation may do: durable steps, children, a job process, words about itself."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +14,7 @@ from pydantic import JsonValue
 
 from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.clock import Clock
+from ktrdr.database.patience import UNANSWERED, patiently
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.operations.job_process import OWNERSHIP_POLL_S, JobHooks, run_job
 from ktrdr.operations.leases import live_workers
@@ -56,10 +59,13 @@ class Work:
         self._store = services.store
 
     async def step(self, name: str, function: Callable[[], T]) -> T:
-        """Run a blocking function once, in a thread, and remember its JSON result."""
+        """Run a blocking function once, in a thread, and remember its JSON result.
+
+        It may be called again where it was cut off, by a crash or by a database that went away.
+        """
 
         async def run() -> T:
-            return await asyncio.to_thread(function)
+            return await asyncio.to_thread(patiently, function)
 
         return await DBOS.run_step_async({"name": name}, run)
 
@@ -90,7 +96,10 @@ class Work:
         return await self.interruptible_step(name, run)
 
     async def _is_ours(self) -> bool:
-        return await asyncio.to_thread(self._store.is_owned_by, self.operation_id, self._services.executor_id)
+        try:
+            return await asyncio.to_thread(self._store.is_owned_by, self.operation_id, self._services.executor_id)
+        except UNANSWERED:
+            return True  # nobody can say otherwise; what is written later is fenced
 
     async def annotate(self, metadata: Payload) -> None:
         """Set keys of this operation's metadata, once."""
@@ -103,7 +112,8 @@ class Work:
             "current_step": current_step,
             "executor_id": self._services.executor_id,
         }
-        await asyncio.to_thread(self._store.write_attributes, self.operation_id, {"progress": progress})
+        with contextlib.suppress(*UNANSWERED):  # not worth waiting for: the next one says more
+            await asyncio.to_thread(self._store.write_attributes, self.operation_id, {"progress": progress})
 
     async def run_job(self, module: str, request: Payload, *, attempt: Path) -> JsonValue:
         """Run a job process as a step that ends with the operation. Its progress becomes the operation's.
@@ -172,7 +182,7 @@ class Work:
         """Return whether the child was taken up, or still may be: a full queue is not an absent worker."""
         unserved_s = 0.0
         while True:
-            child = await asyncio.to_thread(self._store.get, operation_id)
+            child = await asyncio.to_thread(patiently, partial(self._store.get, operation_id))
             if child.status is not OperationStatus.PENDING:
                 return True
             workers = await asyncio.to_thread(live_workers, self._services.state_folder)

@@ -7,8 +7,9 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 HOW_TO_INSTALL = "no PostgreSQL server binaries in /usr/lib/postgresql/*/bin: apt-get install postgresql"
@@ -21,9 +22,25 @@ def server_binaries() -> Path | None:
     return found[-1].parent if found else None
 
 
+@dataclass(frozen=True)
+class PrivateServer:
+    """A server that can be stopped, as a crash would, and started again on its port."""
+
+    url: str
+    stop: Callable[[], None]
+    start: Callable[[], None]
+
+
 @contextmanager
 def private_postgres(binaries: Path) -> Iterator[str]:
     """Start a server, yield the address of its database, stop it and remove everything."""
+    with restartable_postgres(binaries) as server:
+        yield server.url
+
+
+@contextmanager
+def restartable_postgres(binaries: Path) -> Iterator[PrivateServer]:
+    """As `private_postgres`, but yield the server itself."""
     folder = Path(tempfile.mkdtemp(prefix="ktrdr-postgres-", dir="/tmp"))
     # A server refuses to run as root, and needs a folder that its user can reach.
     user = None if os.geteuid() != 0 else _ordinary_user()
@@ -52,11 +69,18 @@ def private_postgres(binaries: Path) -> Iterator[str]:
             "initdb", "-U", "ktrdr", "-A", "scram-sha-256", f"--pwfile={folder / 'password'}", "--no-sync", "-E", "UTF8"
         )
         options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' {_FAST}"
-        run("pg_ctl", "-w", "-s", "-l", str(folder / "log"), "-o", options, "start")
-        try:
-            yield f"postgresql+psycopg://ktrdr:{password}@127.0.0.1:{port}/postgres"
-        finally:
+
+        def start() -> None:
+            run("pg_ctl", "-w", "-s", "-l", str(folder / "log"), "-o", options, "start")
+
+        def stop() -> None:
             run("pg_ctl", "-w", "-s", "-m", "immediate", "stop")
+
+        start()
+        try:
+            yield PrivateServer(f"postgresql+psycopg://ktrdr:{password}@127.0.0.1:{port}/postgres", stop, start)
+        finally:
+            stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from ktrdr.agents.cycle import AGENT_RESEARCH
 from ktrdr.agents.progress import running_child_id, with_cycle_progress
 from ktrdr.artifacts.attempt import discard_attempt
 from ktrdr.clock import Clock
 from ktrdr.config import Settings
+from ktrdr.errors import NotFound
 from ktrdr.operations.operation import Operation, OperationPage, OperationStatus
 from ktrdr.operations.pruning import OperationPruner
 from ktrdr.operations.store import OperationStore
@@ -153,10 +156,16 @@ class OperationsService:
         ]
 
     async def changes(self, operation_id: str) -> AsyncIterator[OperationDocument]:
-        """Yield the operation now and after every change, until it has ended."""
+        """Yield the operation now and after every change, until it has ended.
+
+        Without a database, or once the operation was pruned, there is no more to say: who listens asks again.
+        """
         shown: OperationDocument | None = None
         while shown is None or not shown.status.is_terminal:
-            latest = await asyncio.to_thread(self.get, operation_id)
+            try:
+                latest = await asyncio.to_thread(self.get, operation_id)
+            except (NotFound, SQLAlchemyError):
+                return
             if latest != shown:
                 yield latest
             shown = latest

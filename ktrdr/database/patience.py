@@ -1,0 +1,32 @@
+"""Wait for a database that went away: work that took hours must not be lost to a restart of a minute."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy as sa
+
+PATIENCE_S = 3600.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
+# What the drivers raise when nobody answers, or not in time.
+UNANSWERED = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)
+T = TypeVar("T")
+_logger = logging.getLogger(__name__)
+
+
+def patiently(function: Callable[[], T]) -> T:
+    """Call a function that may be called again after it failed half-way, until the database answers; an hour at most.
+
+    Blocks meanwhile. For workers: whoever answers a request says at once that it cannot.
+    """
+    deadline, pause_s = time.monotonic() + PATIENCE_S, _FIRST_PAUSE_S
+    while True:
+        try:
+            return function()
+        except UNANSWERED as error:
+            if time.monotonic() > deadline:
+                raise
+            _logger.warning("waiting for the database: %s", str(error.__cause__ or error).splitlines()[0])
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
