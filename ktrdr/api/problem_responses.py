@@ -12,6 +12,7 @@ _PROBLEM = {"$ref": "#/components/schemas/Problem"}
 _SCHEME = "token"
 # What any route may answer, whatever it does: the edge decides, or the database is away.
 PROBLEMS_OF_EVERY_ROUTE: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "The body cannot be read: it is not UTF-8, or not the form it says it is"},
     401: {"model": Problem, "description": "The server has a token, and the request does not show it"},
     403: {"model": Problem, "description": "A page of another site asks, or by a name that is not the server's"},
     408: {"model": Problem, "description": "The body came too slowly"},

@@ -199,6 +199,7 @@ class OperationStore:
             AmbiguousId: Several do.
         """
         ids = SystemSchema.workflow_status.c.workflow_uuid
+        fragment = fragment.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL would not even compare
         fits = [ids == fragment]
         if len(fragment) >= MIN_FRAGMENT_CHARACTERS and fragment.startswith("op_"):
             fits.append(ids.startswith(fragment, autoescape=True))

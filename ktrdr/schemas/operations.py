@@ -67,7 +67,7 @@ class PruneRequest(RequestBody):
     """Forget operations that ended long ago."""
 
     older_than: str = Field(
-        pattern=r"^[0-9]{1,6}[smhd]$", description="how long ago they must have ended: 90s, 15m, 12h, 30d"
+        pattern=r"^([0-9]{1,6}[smh]|[0-9]{1,4}d)$", description="how long ago they must have ended: 90s, 15m, 12h, 30d"
     )
     dry_run: bool = Field(default=False, description="only say what would be forgotten")
 

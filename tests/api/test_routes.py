@@ -71,7 +71,7 @@ def test_every_error_is_described_as_the_problem_document_that_it_is(client):
         if code >= "400" and "TriggerRefused" not in str(response)
     }
     assert {media_type for _, media_type in problems} == {"application/problem+json"}
-    assert {code for code, _ in problems} == {"401", "403", "404", "408", "409", "413", "422", "503"}
+    assert {code for code, _ in problems} == {"400", "401", "403", "404", "408", "409", "413", "422", "503"}
 
 
 def test_one_of_many_simultaneous_triggers_starts_and_the_others_name_it(client):

@@ -44,7 +44,7 @@ Page = Annotated[PageOptions, Depends(_page_options)]
 def list_operations(
     composition: Composed,
     page: Page,
-    type: Annotated[str | None, Query(max_length=64)] = None,
+    type: Annotated[str | None, Query(pattern=r"^[a-z_]{1,64}$")] = None,
     status: OperationStatus | None = None,
     parent_id: Annotated[str | None, Query(max_length=100)] = None,
     since: Annotated[AwareDatetime | None, Query(description="created then or later")] = None,
