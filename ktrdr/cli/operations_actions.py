@@ -18,7 +18,6 @@ from ktrdr.cli.output import (
     print_lines,
     say,
     shorten,
-    shorten_end,
     table_lines,
 )
 from ktrdr.cli.progress_display import progress_display
@@ -170,12 +169,21 @@ def _table(operations: list[OperationDocument], width: int = LINE_WIDTH) -> list
             operation.status.value,
             f"{operation.progress.percentage:.0f} %",
             shorten(str(operation.metadata.get("strategy_name") or MISSING), _STRATEGY_WIDTH),
-            operation.error.reason if operation.error else operation.progress.current_step,
         )
         for operation in operations
     ]
-    lines = table_lines(("operation", "status", "done", "strategy", "step or reason"), rows)
-    return [shorten_end(line, width) for line in lines]  # the last column: `show` has it whole
+    header, *lines = table_lines(("operation", "status", "done", "strategy"), rows)
+    room = max(map(len, (header, *lines))) + 2
+    steps = [_step_words(operation, width - room) for operation in operations]
+    return [f"{line:{room}}{step}" for line, step in zip((header, *lines), ("step or reason", *steps), strict=True)]
+
+
+def _step_words(operation: OperationDocument, width: int) -> str:
+    """Return the end of a reason, which says most, or the beginning of a step; `show` has them whole."""
+    if operation.error is None:
+        return shorten(operation.progress.current_step, width)
+    reason = operation.error.reason
+    return reason if len(reason) <= width else f"…{reason[1 - width :]}"
 
 
 def _log_lines(lines: list[LogLineDocument]) -> list[str]:

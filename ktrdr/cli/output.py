@@ -52,11 +52,6 @@ def shorten(text: str, width: int) -> str:
     return flat if len(flat) <= width else flat[: width - 1] + "…"
 
 
-def shorten_end(line: str, width: int) -> str:
-    """Return a line of at most `width` characters, its columns as they are."""
-    return line if len(line) <= width else line[: width - 1].rstrip() + "…"
-
-
 def figure(value: object, style: str = ".2f") -> str:
     """Return a number as a person reads it, a dash where there is none. `style` is a format specification."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -11,11 +11,13 @@ from typing import Any
 from dbos import DBOS
 from dbos import error as dbos_errors
 from pydantic import JsonValue
+from sqlalchemy.exc import SQLAlchemyError
 
 from ktrdr.artifacts.trouble import storage_trouble
 from ktrdr.clock import Clock
 from ktrdr.database.engine import Database
 from ktrdr.database.patience import UNANSWERED, patiently
+from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.operations.leases import WorkerLease, dead_executors
 from ktrdr.operations.serializer import JsonSerializer
@@ -41,6 +43,7 @@ class WorkerRuntime:
         self, database: Database, store: OperationStore, *, clock: Clock, lease: WorkerLease, state_folder: Path
     ) -> None:
         self._store = store
+        self._database_url = database.engine.url
         self._lease = lease
         self._state_folder = state_folder
         self._stopping = threading.Event()
@@ -111,7 +114,7 @@ class WorkerRuntime:
             failure = error
         except Exception as error:  # the operation's outermost frame
             _logger.exception("operation %s broke", work.operation_id)
-            trouble = storage_trouble(error) if isinstance(error, OSError) else None
+            trouble = self._trouble(error)
             failure = trouble or OperationFailed(
                 f"{type(error).__name__}; `ktrdr operations logs` shows its trace", reason="internal_error"
             )
@@ -121,6 +124,12 @@ class WorkerRuntime:
             raise failure
         _logger.info("operation %s completed", work.operation_id)
         return result
+
+    def _trouble(self, error: Exception) -> KtrdrError | None:
+        """Return what an error says of the disk or the database, None where it says something else."""
+        if isinstance(error, SQLAlchemyError):
+            return database_trouble(error, self._database_url)
+        return storage_trouble(error) if isinstance(error, OSError) else None
 
     def _supervise(self) -> None:
         while not self._stopping.wait(SUPERVISION_INTERVAL_S):

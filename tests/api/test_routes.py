@@ -309,6 +309,16 @@ def test_health_needs_no_database_and_readiness_does(client, workspace):
     assert (response.status_code, response.json()["reason"]) == (503, "database_unavailable")
 
 
+def test_state_file_that_is_spoilt_under_a_running_server_is_said_to_be(client, workspace):
+    client.app.state.composition.database.close()
+    (workspace / ".ktrdr" / "state.sqlite").write_bytes(b"no database, " * 1000)
+    for path in ("/ready", f"{API}/operations", f"{API}/agent/status"):
+        response = client.get(path)
+        assert (response.status_code, response.json()["reason"]) == (503, "database_damaged")
+        assert int(response.headers["retry-after"]) > 0
+    assert client.get("/health").status_code == 200
+
+
 def test_workspace_that_is_a_file_is_refused_before_anything_is_served(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(WorkspaceUnusable, match="--workspace"):
