@@ -53,7 +53,7 @@ def compose(settings: Settings) -> Composition:
     operation_store = OperationStore(database, utc_now)
     strategy_store = StrategyStore(settings.strategies_folder)
     bar_store = BarStore(settings.data_folder)
-    pruner = OperationPruner(database, lock_name=TRIGGER_LOCK)
+    pruner = OperationPruner(database, operation_store, lock_name=TRIGGER_LOCK)
     operations = OperationsService(operation_store, pruner, settings=settings, clock=utc_now)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from dbos import DBOSClient
 from dbos._schemas.system_database import SystemSchema
 
 from ktrdr.clock import epoch_ms
 from ktrdr.database.engine import Database
-from ktrdr.database.lock import exclusive_lock
-from ktrdr.operations.indexes import STATUS_BY_ENGINE_STATUS
+from ktrdr.operations.engine_tables import STATUS_BY_ENGINE_STATUS, reach_tables
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.operations.store import APPLICATION_NAME
+from ktrdr.operations.store import APPLICATION_NAME, OperationStore
 
 BATCH = 500
 
@@ -43,19 +41,10 @@ class OperationPruner:
     follow on what was last.
     """
 
-    def __init__(self, database: Database, *, lock_name: str) -> None:
-        self._database = database
+    def __init__(self, database: Database, operations: OperationStore, *, lock_name: str) -> None:
+        self._operations = operations
         self._lock_name = lock_name
-        self._client = DBOSClient(
-            system_database_engine=database.engine,
-            application_name=APPLICATION_NAME,
-            lazy=True,
-            retry_connection_errors=False,
-        )
-        schema = None if database.is_sqlite else "dbos"
-        self._engine = database.engine.execution_options(
-            schema_translate_map={SystemSchema.metadata_obj.schema: schema}
-        )
+        self._engine = reach_tables(database)
 
     def prune(self, ended_before: datetime, *, dry_run: bool) -> PrunedOperations:
         """Forget the families whose last member ended before a time; with `dry_run` only say which these are.
@@ -71,12 +60,12 @@ class OperationPruner:
         return PrunedOperations([member.operation_id for member in pruned], Counter(member.type for member in pruned))
 
     def _forget(self, batch: Sequence[_Member], ended_before: datetime) -> list[_Member]:
-        with exclusive_lock(self._database, self._lock_name):
+        with self._operations.exclusive_lock(self._lock_name):
             # Somebody may have resumed one since the families were read.
             ids = {member.operation_id for member in batch}
             still = {member.operation_id for family in self._ended_families(ended_before, ids) for member in family}
             if still:
-                self._client.delete_workflows(sorted(still))
+                self._operations.forget(sorted(still))
         return [member for member in batch if member.operation_id in still]
 
     def _ended_families(self, ended_before: datetime, among: set[str] | None = None) -> list[list[_Member]]:

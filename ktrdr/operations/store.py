@@ -19,7 +19,14 @@ from ktrdr.database.lock import exclusive_lock
 from ktrdr.database.tables import create_tables
 from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, NotFound, OperationFailed
-from ktrdr.operations.indexes import ID_SUFFIX, STATUS, STATUS_BY_ENGINE_STATUS, create_indexes, status_literal
+from ktrdr.operations.engine_tables import (
+    ID_SUFFIX,
+    STATUS,
+    STATUS_BY_ENGINE_STATUS,
+    create_indexes,
+    reach_tables,
+    status_literal,
+)
 from ktrdr.operations.operation import (
     OPERATION_ID_PATTERN,
     OPERATION_SUFFIX_PATTERN,
@@ -89,11 +96,8 @@ class OperationStore:
             retry_connection_errors=False,
         )
         # DBOS's own paging is by offset, which repeats and skips rows while new ones arrive: pages are read
-        # from its table with a key. Its schema lives in a schema of that name on PostgreSQL only.
-        schema = None if database.is_sqlite else "dbos"
-        self._engine = database.engine.execution_options(
-            schema_translate_map={SystemSchema.metadata_obj.schema: schema}
-        )
+        # from its table with a key.
+        self._engine = reach_tables(database)
 
     def enqueue(
         self,
@@ -280,6 +284,10 @@ class OperationStore:
         query = sa.select(table.c.executor_id).distinct().where(table.c.status == "PENDING")
         with self._engine.connect() as connection:
             return {name for name in connection.execute(query).scalars() if name}
+
+    def forget(self, operation_ids: Sequence[str]) -> None:
+        """Remove ended operations with their steps, inputs and outputs, in one transaction."""
+        self._client.delete_workflows([*operation_ids])
 
     def exclusive_lock(self, name: str) -> AbstractContextManager[None]:
         """Return a context that only one holder at a time is in, over all threads, processes and machines."""

@@ -1,6 +1,7 @@
-"""Indexes of ours on the engine's table: it lists by time or by its own status, we by type and by ours."""
+"""The engine's tables: how they are reached, and indexes of ours. It lists by its own status, we by type and ours."""
 
 import sqlalchemy as sa
+from dbos._schemas.system_database import SystemSchema
 
 from ktrdr.database.engine import Database
 from ktrdr.operations.operation import OperationStatus
@@ -28,6 +29,12 @@ _INDEXES = {
 }
 # Only so does PostgreSQL find by the beginning of a text, whatever its collation.
 _POSTGRES_INDEXES = {"ktrdr_operations_by_id_prefix": "(workflow_uuid text_pattern_ops)"}
+
+
+def reach_tables(database: Database) -> sa.Engine:
+    """Return an engine for statements over `SystemSchema`, whose tables have a schema on PostgreSQL only."""
+    schema = None if database.is_sqlite else "dbos"
+    return database.engine.execution_options(schema_translate_map={SystemSchema.metadata_obj.schema: schema})
 
 
 def status_literal(status: OperationStatus) -> sa.ColumnElement[str]:
