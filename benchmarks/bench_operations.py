@@ -23,8 +23,9 @@ from dbos._schemas.system_database import SystemSchema
 from ktrdr.api.app import close_app, create_app
 from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
+from ktrdr.operations.engine_tables import APPLICATION_VERSION
 from ktrdr.operations.serializer import JsonSerializer
-from ktrdr.operations.store import APPLICATION_NAME, APPLICATION_VERSION, migrate_database
+from ktrdr.operations.store import APPLICATION_NAME, migrate_database
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from agents.private_postgres import HOW_TO_INSTALL, private_postgres, server_binaries

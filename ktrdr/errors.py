@@ -10,6 +10,7 @@ KtrdrError
 │   └── AmbiguousId         the beginning or end of an id, and several operations fit it
 ├── OperationFailed         a phase or job cannot go on; its `reason` ends up on the operation
 ├── BudgetExceeded          a paid call that may cost more than is left: it is not made
+├── CheckpointUnusable      where a training stood, but another training, or damaged: it starts anew
 ├── WorkspaceUnusable       the folder or its database cannot be read or written: exit 1
 └── ServerUnreachable       an API was named and does not answer: exit 3
 
@@ -130,6 +131,12 @@ class BudgetExceeded(KtrdrError):
         self.needed_usd = needed_usd
         self.spent_usd = spent_usd
         self.limit_usd = limit_usd
+
+
+class CheckpointUnusable(KtrdrError):
+    """A checkpoint of another fit, or a damaged one. The message says what differs."""
+
+    reason = "checkpoint_unusable"
 
 
 class WorkspaceUnusable(KtrdrError):

@@ -9,7 +9,17 @@ from ktrdr import __version__
 from ktrdr.api.access import AccessPolicy
 from ktrdr.api.composition import compose
 from ktrdr.api.edge import BodyLimits, EdgeMiddleware
-from ktrdr.api.endpoints import agent, backtests, health, markets, operations, strategies, training
+from ktrdr.api.endpoints import (
+    agent,
+    backtests,
+    health,
+    indicators,
+    markets,
+    operations,
+    schedules,
+    strategies,
+    training,
+)
 from ktrdr.api.errors import install_error_handlers
 from ktrdr.api.problem_responses import PROBLEMS_OF_EVERY_ROUTE, describe_problems
 from ktrdr.config import Settings
@@ -56,7 +66,7 @@ def create_app(settings: Settings, *, is_loopback: bool = True) -> FastAPI:
     )
     install_error_handlers(app)
     routes = APIRouter(prefix=PREFIX)
-    for module in (agent, operations, strategies, training, backtests, markets):
+    for module in (agent, schedules, operations, strategies, training, backtests, markets, indicators):
         routes.include_router(module.router)
     app.include_router(routes)
     app.include_router(health.router)

@@ -1,5 +1,6 @@
 """Wait for a database that went away: work that took hours must not be lost to a restart of a minute."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -15,18 +16,18 @@ T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 
-def patiently(function: Callable[[], T]) -> T:
-    """Call a function that may be called again after it failed half-way, until the database answers; an hour at most.
+async def patiently(function: Callable[[], T]) -> T:
+    """Run a blocking function in a thread, again and again until the database answers; an hour at most.
 
-    Blocks meanwhile. For workers: whoever answers a request says at once that it cannot.
+    It may be called again after it failed half-way. For workers: whoever answers a request says at once that it cannot.
     """
     deadline, pause_s = time.monotonic() + PATIENCE_S, _FIRST_PAUSE_S
     while True:
         try:
-            return function()
+            return await asyncio.to_thread(function)
         except UNANSWERED as error:
             if time.monotonic() > deadline:
                 raise
             _logger.warning("waiting for the database: %s", str(error.__cause__ or error).splitlines()[0])
-            time.sleep(pause_s)
+            await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

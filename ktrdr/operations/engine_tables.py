@@ -6,6 +6,8 @@ from dbos._schemas.system_database import SystemSchema
 from ktrdr.database.engine import Database
 from ktrdr.operations.operation import OperationStatus
 
+# Raised only when the order of a workflow's steps changes: running operations of another version are not taken up.
+APPLICATION_VERSION = "2"
 STATUS_BY_ENGINE_STATUS = {
     "ENQUEUED": OperationStatus.PENDING,
     "DELAYED": OperationStatus.PENDING,
@@ -31,7 +33,7 @@ _INDEXES = {
 _POSTGRES_INDEXES = {"ktrdr_operations_by_id_prefix": "(workflow_uuid text_pattern_ops)"}
 
 
-def reach_tables(database: Database) -> sa.Engine:
+def operations_engine(database: Database) -> sa.Engine:
     """Return an engine for statements over `SystemSchema`, whose tables have a schema on PostgreSQL only."""
     schema = None if database.is_sqlite else "dbos"
     return database.engine.execution_options(schema_translate_map={SystemSchema.metadata_obj.schema: schema})

@@ -10,9 +10,9 @@ from dbos._schemas.system_database import SystemSchema
 
 from ktrdr.clock import epoch_ms
 from ktrdr.database.engine import Database
-from ktrdr.operations.engine_tables import STATUS_BY_ENGINE_STATUS, reach_tables
+from ktrdr.operations.engine_tables import STATUS_BY_ENGINE_STATUS, operations_engine
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.operations.store import APPLICATION_NAME, OperationStore
+from ktrdr.operations.store import APPLICATION_NAME, TRIGGER_LOCK, OperationStore
 
 BATCH = 500
 
@@ -41,10 +41,9 @@ class OperationPruner:
     follow on what was last.
     """
 
-    def __init__(self, database: Database, operations: OperationStore, *, lock_name: str) -> None:
+    def __init__(self, database: Database, operations: OperationStore) -> None:
         self._operations = operations
-        self._lock_name = lock_name
-        self._engine = reach_tables(database)
+        self._engine = operations_engine(database)
 
     def prune(self, ended_before: datetime, *, dry_run: bool) -> PrunedOperations:
         """Forget the families whose last member ended before a time; with `dry_run` only say which these are.
@@ -60,7 +59,7 @@ class OperationPruner:
         return PrunedOperations([member.operation_id for member in pruned], Counter(member.type for member in pruned))
 
     def _forget(self, batch: Sequence[_Member], ended_before: datetime) -> list[_Member]:
-        with self._operations.exclusive_lock(self._lock_name):
+        with self._operations.exclusive_lock(TRIGGER_LOCK):
             # Somebody may have resumed one since the families were read.
             ids = {member.operation_id for member in batch}
             still = {member.operation_id for family in self._ended_families(ended_before, ids) for member in family}

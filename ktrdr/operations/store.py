@@ -1,6 +1,5 @@
 """Create, read, list and cancel operations. The only door to them for everything but a worker."""
 
-import base64
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -20,15 +19,15 @@ from ktrdr.database.tables import create_tables
 from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, NotFound, OperationFailed
 from ktrdr.operations.engine_tables import (
+    APPLICATION_VERSION,
     ID_SUFFIX,
     STATUS,
     STATUS_BY_ENGINE_STATUS,
     create_indexes,
-    reach_tables,
+    operations_engine,
     status_literal,
 )
 from ktrdr.operations.operation import (
-    OPERATION_ID_PATTERN,
     OPERATION_SUFFIX_PATTERN,
     Operation,
     OperationError,
@@ -37,11 +36,12 @@ from ktrdr.operations.operation import (
     Progress,
     new_operation_id,
 )
+from ktrdr.operations.page_cursor import decode_cursor, encode_cursor
 from ktrdr.operations.serializer import JsonSerializer
 
 APPLICATION_NAME = "ktrdr"
-# Raised only when the order of a workflow's steps changes: running operations of another version are not taken up.
-APPLICATION_VERSION = "1"
+# Held by whoever counts active operations and adds one, or decides by an operation's end what becomes of its traces.
+TRIGGER_LOCK = "trigger"
 MAX_PAGE = 200
 METADATA_PREFIX = "metadata."
 
@@ -50,7 +50,7 @@ _ACTIVE = [name for name, status in STATUS_BY_ENGINE_STATUS.items() if not statu
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
 # The engine's own time is indexed, but has whole seconds on SQLite before Python 3.12: ours decides within a second.
-# Read as text: PostgreSQL's INTEGER does not hold milliseconds.
+# Read as text first: PostgreSQL's `integer` does not hold it.
 _CREATED_AT_MS = sa.func.coalesce(
     sa.cast(SystemSchema.workflow_status.c.attributes["created_at"].as_string(), sa.BigInteger), 0
 )
@@ -97,7 +97,7 @@ class OperationStore:
         )
         # DBOS's own paging is by offset, which repeats and skips rows while new ones arrive: pages are read
         # from its table with a key.
-        self._engine = reach_tables(database)
+        self._engine = operations_engine(database)
 
     def enqueue(
         self,
@@ -122,6 +122,15 @@ class OperationStore:
             payload,
         )
         return self.get(operation_id)
+
+    @property
+    def engine_client(self) -> DBOSClient:
+        """The engine's own client, for the modules of this package."""
+        return self._client
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """Return a connection to the engine's tables, for the modules of this package."""
+        return self._engine.connect()
 
     def new_id(self, operation_type: str) -> str:
         """Return an id for an operation that is yet to be enqueued, for what must be written down before it is."""
@@ -184,7 +193,7 @@ class OperationStore:
             conditions.append(table.c.created_at < epoch_ms(until) + _LATEST_WRITE_MS)
             conditions.append(_CREATED_AT_MS < epoch_ms(until))
         if cursor is not None:
-            key, place = sa.tuple_(*_PAGE_KEY), sa.tuple_(*map(sa.literal, _decode_cursor(cursor)))
+            key, place = sa.tuple_(*_PAGE_KEY), sa.tuple_(*map(sa.literal, decode_cursor(cursor)))
             conditions.append(key > place if oldest_first else key < place)
         rows = self._select_rows(conditions, limit=limit + 1, oldest_first=oldest_first)
         operations = [self._operation(row) for row in rows[:limit]]
@@ -192,7 +201,7 @@ class OperationStore:
             return OperationPage(operations, None)
         last = rows[limit - 1]
         return OperationPage(
-            operations, _encode_cursor(last["created_at"], last["created_at_ms"], last["workflow_uuid"])
+            operations, encode_cursor(last["created_at"], last["created_at_ms"], last["workflow_uuid"])
         )
 
     def resolve(self, fragment: str) -> str:
@@ -239,6 +248,19 @@ class OperationStore:
         found = self._select(table.c.name == operation_type, may_go_on, limit=None)
         return sorted(found, key=_age)
 
+    def with_metadata(self, operation_type: str, key: str, value: str, *, limit: int) -> Operations:
+        """Return the operations of a type whose metadata has this text under this key, newest first."""
+        table = SystemSchema.workflow_status
+        attribute = table.c.attributes[METADATA_PREFIX + key].as_string()
+        return self._select(table.c.name == operation_type, attribute == value, limit=limit)
+
+    def count(self, operation_type: str) -> int:
+        """Return how many operations of a type were ever created here."""
+        table = SystemSchema.workflow_status
+        query = sa.select(sa.func.count()).select_from(table).where(table.c.name == operation_type)
+        with self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def cancel(self, operation_id: str) -> Operation:
         """Cancel an operation and everything it started. Cancelling twice is fine.
 
@@ -254,7 +276,8 @@ class OperationStore:
                 reason="operation_ended",
                 operation_id=operation_id,
             )
-        self._cancel_all([operation_id])
+        with self.exclusive_lock(TRIGGER_LOCK):  # not between the children and the parent of a family that is resumed
+            self._cancel_all([operation_id])
         # A parent that was about to start a child when it was cancelled may still have done so.
         for _ in range(_CANCEL_SWEEPS):
             family = self.family(operation_id)
@@ -273,10 +296,30 @@ class OperationStore:
             .join(parent, parent.c.workflow_uuid == child.c.parent_workflow_id)
             .where(child.c.status.in_(_ACTIVE), parent.c.status == "CANCELLED")
         )
+
+        def orphans() -> Sequence[str]:
+            with self._engine.connect() as connection:
+                return connection.execute(query).scalars().all()
+
+        if orphans():
+            # A family that is being resumed looks the same for a moment: its children come first.
+            with self.exclusive_lock(TRIGGER_LOCK):
+                self._cancel_all(orphans())
+
+    def was_lost(self, operation_id: str) -> bool:
+        """Whether an operation failed because every worker that tried it died."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.status).where(table.c.workflow_uuid == operation_id)
         with self._engine.connect() as connection:
-            orphans = connection.execute(query).scalars().all()
-        if orphans:
-            self._cancel_all(orphans)
+            return bool(connection.execute(query).scalar_one() == "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+
+    def executor(self, operation_id: str) -> str | None:
+        """Return the executor id that holds, or last held, an operation."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.executor_id).where(table.c.workflow_uuid == operation_id)
+        with self._engine.connect() as connection:
+            found: str | None = connection.execute(query).scalar_one()
+        return found
 
     def running_executors(self) -> set[str]:
         """Return the executor ids that hold running operations, alive or not."""
@@ -293,13 +336,20 @@ class OperationStore:
         """Return a context that only one holder at a time is in, over all threads, processes and machines."""
         return exclusive_lock(self._database, name)
 
-    def is_owned_by(self, operation_id: str, executor_id: str) -> bool:
-        """Whether an operation runs and this executor holds it: else its work must stop and its word not count."""
+    def is_owned_by(self, operation_id: str, owner: str) -> bool:
+        """Whether the execution with this token holds the operation: else its work must stop and its word not count."""
         table = SystemSchema.workflow_status
-        query = sa.select(table.c.status, table.c.executor_id).where(table.c.workflow_uuid == operation_id)
+        query = sa.select(table.c.status, table.c.owner_xid).where(table.c.workflow_uuid == operation_id)
         with self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
-        return row is not None and tuple(row) == ("PENDING", executor_id)
+        return row is not None and tuple(row) == ("PENDING", owner)
+
+    def has_ended(self, operation_id: str) -> bool:
+        """Whether nothing more happens to an operation by itself."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.status).where(table.c.workflow_uuid == operation_id)
+        with self._engine.connect() as connection:
+            return STATUS_BY_ENGINE_STATUS[connection.execute(query).scalar_one()].is_terminal
 
     def write_attributes(self, operation_id: str, attributes: dict[str, JsonValue]) -> None:
         """Merge top-level attributes into an operation's row."""
@@ -427,19 +477,3 @@ def _progress(status: OperationStatus, written: dict[str, Any] | None, executor_
 
 def _optional_time(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else from_epoch_ms(milliseconds)
-
-
-def _encode_cursor(created_at: int, created_at_ms: int, operation_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{created_at}:{created_at_ms}:{operation_id}".encode()).decode()
-
-
-def _decode_cursor(cursor: str) -> tuple[int, int, str]:
-    try:
-        created_at, created_at_ms, operation_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(":")
-        if not OPERATION_ID_PATTERN.fullmatch(operation_id):
-            raise ValueError(operation_id)
-        return int(created_at), int(created_at_ms), operation_id
-    except ValueError:
-        raise InvalidInput(
-            f"cursor: need the next_cursor of an earlier page, was {cursor!r}", reason="bad_cursor"
-        ) from None

@@ -1,4 +1,4 @@
-"""`/operations`: list, show, watch, cancel and prune work of every type.
+"""`/operations`: list, show, watch, cancel, resume, retry and prune work of every type.
 
 Wherever an id is taken, an unambiguous beginning of one, or its last six characters, will do.
 """
@@ -23,6 +23,9 @@ router = APIRouter(prefix="/operations", tags=["operations"])
 _NOT_FOUND: Responses = {404: {"model": Problem, "description": "No operation fits the id"}}
 _AMBIGUOUS: Responses = {409: {"model": Problem, "description": "Several operations fit the id: `candidates`"}}
 _REFUSED: Responses = {409: {"model": Problem, "description": "It has ended already, or several operations fit the id"}}
+_NO_REVIVAL: Responses = {
+    409: {"model": Problem, "description": "It cannot go on, or not now, as `reason` says; or several fit the id"}
+}
 
 
 def _page_options(
@@ -98,3 +101,15 @@ async def watch_operation(composition: Composed, operation_id: OperationId) -> A
 def cancel_operation(composition: Composed, operation_id: OperationId) -> OperationDocument:
     """Cancel an operation and its children. Twice is fine; 409 when it has already ended."""
     return composition.operations.cancel(operation_id)
+
+
+@router.post("/{operation_id}/resume", status_code=202, responses={**_NOT_FOUND, **_NO_REVIVAL})
+def resume_operation(composition: Composed, operation_id: OperationId) -> OperationDocument:
+    """Set a cancelled or interrupted operation going again; finished phases are not run again."""
+    return composition.operations.resume(operation_id)
+
+
+@router.post("/{operation_id}/retry", status_code=202, responses={**_NOT_FOUND, **_NO_REVIVAL})
+def retry_operation(composition: Composed, operation_id: OperationId) -> OperationDocument:
+    """Try a failed operation again from the phase that failed; 409 when a gate refused it."""
+    return composition.operations.retry(operation_id)

@@ -1,4 +1,4 @@
-"""Reading, watching and cancelling operations of every type."""
+"""Reading, watching, cancelling and reviving operations of every type."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ktrdr.agents.cycle import AGENT_RESEARCH
 from ktrdr.agents.progress import running_child_id, with_cycle_progress
+from ktrdr.agents.revival import OperationRevival
 from ktrdr.artifacts.attempt import discard_attempt
 from ktrdr.clock import Clock
 from ktrdr.config import Settings
@@ -50,9 +51,16 @@ class OperationsService:
     """The use-cases behind `/operations`. A cycle's progress is computed when it is read."""
 
     def __init__(
-        self, operations: OperationStore, pruner: OperationPruner, *, settings: Settings, clock: Clock
+        self,
+        operations: OperationStore,
+        revival: OperationRevival,
+        pruner: OperationPruner,
+        *,
+        settings: Settings,
+        clock: Clock,
     ) -> None:
         self._operations = operations
+        self._revival = revival
         self._pruner = pruner
         self._settings = settings
         self._clock = clock
@@ -111,13 +119,15 @@ class OperationsService:
         return OperationLog.model_validate(found)
 
     def prune(self, request: PruneRequest) -> PruneResult:
-        """Forget operations that ended long ago, and the files of their attempts."""
+        """Forget operations that ended long ago, and the files of their attempts and checkpoints."""
         age_s = int(request.older_than[:-1]) * _SECONDS[request.older_than[-1]]
         ended_before = self._clock() - timedelta(seconds=age_s)
         pruned = self._pruner.prune(ended_before, dry_run=request.dry_run)
         if not request.dry_run:
             for operation_id in pruned.operation_ids:
-                discard_attempt(self._settings.attempts_folder / operation_id)
+                for folder in self._settings.attempts_folder.glob(f"{operation_id}*"):
+                    discard_attempt(folder)
+                discard_attempt(self._settings.checkpoints_folder / operation_id)
         return PruneResult(
             dry_run=request.dry_run,
             ended_before=ended_before,
@@ -133,6 +143,14 @@ class OperationsService:
             Conflict: It has already completed or failed.
         """
         return self.document(self._operations.cancel(operation_id))
+
+    def resume(self, operation_id: str) -> OperationDocument:
+        """Set a cancelled or interrupted operation going again; raises as `OperationRevival.resume`."""
+        return self.document(self._revival.resume(operation_id))
+
+    def retry(self, operation_id: str) -> OperationDocument:
+        """Try a failed operation again; raises as `OperationRevival.retry`."""
+        return self.document(self._revival.retry(operation_id))
 
     def _page(self, page: OperationPage) -> OperationList:
         return OperationList(operations=self.documents(page.operations), next_cursor=page.next_cursor)
