@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test check bench budget-race chaos clean
+.PHONY: demo test check fuzz bench budget-race chaos clean
 
 ## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
 demo: .venv/.runtime
@@ -22,6 +22,10 @@ check: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -q tests/test_shape.py
+
+## fuzz: send many made-up requests to every route and hold the answers against the API's own schema (minutes)
+fuzz: .venv/.dev
+	$(BIN)/pytest tests/api/test_api_schema.py --hypothesis-profile=thorough --timeout=1800
 
 ## bench: speed side by side with named peers
 bench: .venv/.dev

@@ -13,6 +13,7 @@ DEFAULT_PORT = 8000
 DEFAULT_MCP_PORT = 8001
 # What the numeric libraries read. PyTorch's own count is set where it trains.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
+MIN_TOKEN_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,15 @@ class AgentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """What the API asks of a request. The token is kept out of every representation."""
+
+    token: str | None = field(repr=False)
+    max_upload_bytes: int
+    body_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RepeatSettings:
     """How often a phase that failed for a passing reason is tried again by itself, and how long it waits at first."""
 
@@ -80,6 +90,7 @@ class Settings:
     database_url: str
     api_url: str | None
     fetch_url: str | None
+    access: AccessSettings
     gates: GateSettings
     budget: BudgetSettings
     agent: AgentSettings
@@ -120,6 +131,11 @@ class Settings:
         return self.workspace / ".ktrdr"
 
     @property
+    def logs_folder(self) -> Path:
+        """Where each worker keeps its log."""
+        return self.state_folder / "logs"
+
+    @property
     def attempts_folder(self) -> Path:
         """Where a phase writes before its files are whole."""
         return self.state_folder / "attempts"
@@ -147,6 +163,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         database_url=variables.get("KTRDR_DATABASE_URL") or default_database,
         api_url=(variables.get("KTRDR_API_URL") or "").rstrip("/") or None,
         fetch_url=(variables.get("KTRDR_FETCH_URL") or "").rstrip("/") or None,
+        access=_access_settings(variables),
         gates=GateSettings(
             profile="default",
             min_accuracy=_number(variables, "KTRDR_GATE_MIN_ACCURACY", 0.45),
@@ -181,6 +198,27 @@ def known_settings() -> set[str]:
 
     load_settings(Asked())
     return asked
+
+
+def _access_settings(variables: Mapping[str, str]) -> AccessSettings:
+    return AccessSettings(
+        token=_token(variables),
+        max_upload_bytes=int(_number(variables, "KTRDR_API_MAX_UPLOAD_MB", 512, minimum=1) * 1024 * 1024),
+        body_timeout_s=_number(variables, "KTRDR_API_BODY_TIMEOUT_S", 30, minimum=0.1),
+    )
+
+
+def _token(variables: Mapping[str, str]) -> str | None:
+    token = variables.get("KTRDR_API_TOKEN")
+    if not token:
+        return None
+    # The message does not repeat it: it may be a good token with a stray newline.
+    if len(token) < MIN_TOKEN_CHARACTERS or not all("!" <= character <= "~" for character in token):
+        raise InvalidInput(
+            f"KTRDR_API_TOKEN: need at least {MIN_TOKEN_CHARACTERS} ASCII characters without spaces, such as "
+            "`openssl rand -hex 32` prints"
+        )
+    return token
 
 
 def _agent_settings(variables: Mapping[str, str]) -> AgentSettings:

@@ -7,6 +7,7 @@ KtrdrError
 │   └── PricingUnknown      an LLM whose price nobody knows: it is never called
 ├── NotFound                no such operation, strategy, market or route: 404, exit 4
 ├── Conflict                valid, but not in this state: 409
+│   └── AmbiguousId         the beginning or end of an id, and several operations fit it
 ├── OperationFailed         a phase or job cannot go on; its `reason` ends up on the operation
 ├── BudgetExceeded          a paid call that may cost more than is left: it is not made
 ├── CheckpointUnusable      where a training stood, but another training, or damaged: it starts anew
@@ -94,6 +95,17 @@ class Conflict(KtrdrError):
     def __init__(self, message: str, *, reason: str | None = None, operation_id: str | None = None) -> None:
         super().__init__(message, reason=reason)
         self.operation_id = operation_id
+
+
+class AmbiguousId(Conflict):
+    """Part of an id was given, and it does not tell which operation is meant. `candidates` are ids, newest first."""
+
+    reason = "ambiguous_id"
+
+    def __init__(self, fragment: str, candidates: Sequence[str], *, are_all: bool) -> None:
+        listed = "\n  ".join([*candidates, *([] if are_all else ["…"])])
+        super().__init__(f"{fragment!r} may be any of these operations; give more of the id:\n  {listed}")
+        self.candidates = list(candidates)
 
 
 class OperationFailed(KtrdrError):

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
@@ -26,7 +27,7 @@ from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings, load_settings
 from ktrdr.database.engine import open_database
-from ktrdr.errors import InvalidInput, KtrdrError
+from ktrdr.errors import InvalidInput, KtrdrError, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.attempts import attempt_sweeper
 from ktrdr.jobs.data_load_operation import DATA_LOAD, data_load_operation
@@ -35,12 +36,12 @@ from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.jobs.trials import trial_reconciler
 from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import die_with_parent, exit_at_end_of_stdin
-from ktrdr.operations.leases import WorkerLease
+from ktrdr.operations.leases import WorkerLease, worker_name
 from ktrdr.operations.postgres_leases import worker_leases
 from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, Membership, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
-from ktrdr.telemetry.logs import configure_logging
+from ktrdr.telemetry.logs import configure_logging, log_to_file
 
 ALL_QUEUES = (CYCLES_QUEUE, COMPUTE_QUEUE)
 _logger = logging.getLogger(__name__)
@@ -48,17 +49,23 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """Which queues a worker serves, how many jobs it runs at once, and whether it starts what is scheduled."""
+    """What a worker does: its queues, how many jobs at once, whether it starts what is scheduled.
+
+    `is_owned`: another process started it and keeps its terminal's output.
+    """
 
     queues: tuple[str, ...]
     concurrency: int
     starts_scheduled_cycles: bool
+    is_owned: bool
 
 
 def start_worker(
     settings: Settings, options: WorkerOptions, *, on_lost: Callable[[], None]
 ) -> tuple[WorkerRuntime, WorkerLease]:
     """Build everything, take a lease and begin to work. `on_lost` is called when others have taken the work over.
+
+    It logs to `.ktrdr/logs/worker-<number>.log`; one that no other process owns also to its terminal.
 
     Raises:
         WorkspaceUnusable: The folder or the database cannot be used.
@@ -79,6 +86,7 @@ def start_worker(
     choice = InvokerChoice(settings.agent, budget, utc_now)
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
     lease = leases.lease(options.queues, on_lost=on_lost)
+    _keep_log(settings.logs_folder / f"{worker_name(lease.executor_id)}.log", options.is_owned)
     runtime = WorkerRuntime(
         database,
         operations,
@@ -128,6 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             queues,
             _parse_concurrency(options.concurrency),
             starts_scheduled_cycles=CYCLES_QUEUE in queues and not options.no_schedules,
+            is_owned=options.owned,
         )
         runtime, lease = start_worker(load_settings(), worker, on_lost=stop.set)
     except KtrdrError as error:
@@ -145,6 +154,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os._exit(1)
     runtime.stop()
     os._exit(0)  # jobs die with this process; their operations are taken up by the next worker
+
+
+def _keep_log(path: Path, is_owned: bool) -> None:
+    try:
+        log_to_file(path, instead_of_stderr=is_owned)
+    except OSError as error:
+        raise WorkspaceUnusable(
+            f"a worker cannot write {path}: {error.strerror}. Check who owns the folder and whether the disk is full, "
+            "or name another workspace with --workspace."
+        ) from error
 
 
 def _parse_queues(text: str) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from ktrdr.strategy.store import StrategyStore
 
 # The first cycle of a workspace takes this seed and each later one the next, so that no two design the same. On the
 # bundled samples gates refuse the first two designs and the third completes: a fair introduction.
-FIRST_SEED = 17
+FIRST_SEED, N_SEEDS = 17, 2**32
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,12 @@ class CycleTrigger:
         self._bars.research_series(specification.symbol, specification.timeframe)
         return specification
 
+    def _next_seed(self) -> int:
+        newest = self._operations.list(type=AGENT_RESEARCH, limit=1).operations
+        last = newest[0].metadata["seed"] if newest else FIRST_SEED - 1
+        assert isinstance(last, int)
+        return (last + 1) % N_SEEDS
+
     def _enqueue(self, request: CycleRequest, model: ChosenModel, strategy_sha256: str | None) -> Operation:
         operation_id = self._operations.new_id(AGENT_RESEARCH)
         if model.is_paid:
@@ -104,7 +110,7 @@ class CycleTrigger:
             self._budget.open_envelope(operation_id)
         seed = request.seed
         if seed is None:
-            seed = FIRST_SEED + self._operations.count(AGENT_RESEARCH)
+            seed = self._next_seed()
         payload = CyclePayload(
             brief=request.brief,
             model=model.name,

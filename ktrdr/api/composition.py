@@ -26,6 +26,7 @@ from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.market.store import BarStore
 from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.postgres_leases import worker_leases
+from ktrdr.operations.pruning import OperationPruner
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 
@@ -68,7 +69,13 @@ def compose(settings: Settings) -> Composition:
     chooser = model_chooser(settings.agent)
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
     trigger = CycleTrigger(operation_store, settings, strategy_store, bar_store, budget, chooser)
-    operations = OperationsService(operation_store, OperationRevival(services, budget, chooser, leases))
+    operations = OperationsService(
+        operation_store,
+        OperationRevival(services, budget, chooser, leases),
+        OperationPruner(database, operation_store),
+        settings=settings,
+        clock=utc_now,
+    )
     memory = StrategyMemory(operation_store, strategy_store)
     return Composition(
         settings=settings,

@@ -40,7 +40,7 @@ def mcp(
     """
     if transport is Transport.STDIO and (host is not None or port is not None):
         raise typer.BadParameter("--host and --port need --transport http: over stdio there is no address")
-    from ktrdr.connect.loopback import check_loopback
+    from ktrdr.connect.http_server import check_loopback
 
     check_loopback(host or DEFAULT_HOST)
     # -P: a folder `mcp` in the current one must not be taken for the library of this name.

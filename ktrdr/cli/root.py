@@ -35,7 +35,7 @@ app = typer.Typer(
     help="A laboratory for trading strategies. `ktrdr data samples`, then `ktrdr agent trigger`, runs a first cycle.",
     epilog=_EPILOG,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

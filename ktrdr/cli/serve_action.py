@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import typer
 from pydantic import BaseModel
 
+from ktrdr.api.access import is_loopback_name
 from ktrdr.api.app import close_app, create_app
 from ktrdr.cli.exit_codes import ExitCode
 from ktrdr.cli.output import print_document_line, say
 from ktrdr.config import Settings, load_settings
-from ktrdr.connect.loopback import LoopbackServer, check_loopback, listen, url_of
+from ktrdr.connect.http_server import OrderlyServer, listen, url_of
 from ktrdr.connect.server_file import ServerRegistration, register_server
 from ktrdr.connect.worker_process import HEALTHY_AFTER_S, WorkerProcess, start_worker_process
+from ktrdr.errors import InvalidInput
 from ktrdr.telemetry.logs import configure_logging
 
 _WORKER_POLL_S = 0.5
@@ -47,14 +49,19 @@ def serve_workspace(options: ServeOptions) -> None:
     """Serve until stopped.
 
     Raises:
-        InvalidInput: The address is not a loopback one.
+        InvalidInput: Others could reach the address, and there is no token (`token_needed`).
         Conflict: The workspace has a server.
         WorkspaceUnusable: The folder or its database cannot be used.
         KtrdrError: The port is in use, or no worker can start.
         typer.Exit: Stopped in order.
     """
-    check_loopback(options.host)
     settings = load_settings()
+    if settings.access.token is None and not is_loopback_name(options.host):
+        raise InvalidInput(
+            f"--host: other machines could reach {options.host!r}, so KTRDR_API_TOKEN must be set, here and for those "
+            "who ask; `openssl rand -hex 32` makes one. Without it, serve 127.0.0.1 and use an SSH tunnel",
+            reason="token_needed",
+        )
     configure_logging()
     registration = register_server(settings.state_folder)
     try:
@@ -68,8 +75,8 @@ def serve_workspace(options: ServeOptions) -> None:
 async def _serve(
     settings: Settings, options: ServeOptions, listener: socket.socket, registration: ServerRegistration
 ) -> None:
-    app = create_app(settings)
-    server = LoopbackServer(app)
+    app = create_app(settings, is_loopback=is_loopback_name(options.host))
+    server = OrderlyServer(app)
     crew = [_CrewMember(settings) for _ in range(options.workers)]
     try:
         serving = asyncio.create_task(server.serve(sockets=[listener]))

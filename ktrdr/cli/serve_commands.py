@@ -14,7 +14,7 @@ app = command_group("Serve the API, run workers.")
 
 @app.command("serve")
 def serve(
-    host: Annotated[str, typer.Option(help="A loopback address; this version serves no other.")] = DEFAULT_HOST,
+    host: Annotated[str, typer.Option(help="Where to listen; any but loopback needs KTRDR_API_TOKEN.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = DEFAULT_PORT,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes; they live as long as it does.")] = 1,
     as_json: Json = False,

@@ -1,6 +1,7 @@
 """One method per route of the API; wire shapes in, wire shapes out."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -16,7 +17,7 @@ from ktrdr.schemas.document import Document, RequestBody
 from ktrdr.schemas.health import Health, Readiness
 from ktrdr.schemas.indicators import IndicatorList
 from ktrdr.schemas.markets import FetchRequest, ImportDocument, MarketList, QualityDocument, QualityList
-from ktrdr.schemas.operations import OperationDocument, OperationList
+from ktrdr.schemas.operations import OperationDocument, OperationList, OperationLog, PruneRequest, PruneResult
 from ktrdr.schemas.schedules import NewSchedule, ScheduleDocument, ScheduleList
 from ktrdr.schemas.strategies import (
     BacktestRequest,
@@ -33,6 +34,12 @@ _SCHEDULES = f"{PREFIX}/agent/schedules"
 YAML_HEADERS = {"content-type": "application/yaml"}
 Answer = TypeVar("Answer", bound=Document)
 Parameters = Mapping[str, str | int | None]
+# The server says something at least every 15 s, if only that it is there.
+_STREAM_TIMEOUT = httpx.Timeout(45.0, connect=5.0)
+
+
+class StreamRefused(Exception):
+    """Something between us and the server, or an older server, does not stream events: ask again and again instead."""
 
 
 class ApiClient:
@@ -98,6 +105,8 @@ class ApiClient:
         type: str | None = None,
         status: OperationStatus | None = None,
         parent_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
     ) -> OperationList:
@@ -106,6 +115,8 @@ class ApiClient:
             "type": type,
             "status": None if status is None else status.value,
             "parent_id": parent_id,
+            "since": None if since is None else since.isoformat(),
+            "until": None if until is None else until.isoformat(),
             "limit": limit,
             "cursor": cursor,
         }
@@ -115,9 +126,42 @@ class ApiClient:
         """Return one operation."""
         return _read(OperationDocument, await self._send("GET", _operation_path(operation_id)))
 
-    async def children(self, operation_id: str) -> OperationList:
-        """Return the operations that one started, oldest first."""
-        return _read(OperationList, await self._send("GET", f"{_operation_path(operation_id)}/children"))
+    async def children(self, operation_id: str, *, limit: int = 50, cursor: str | None = None) -> OperationList:
+        """Return a page of the operations that one started, oldest first."""
+        path = f"{_operation_path(operation_id)}/children"
+        return _read(OperationList, await self._send("GET", path, parameters={"limit": limit, "cursor": cursor}))
+
+    async def log(self, operation_id: str, *, limit: int = 200, cursor: str | None = None) -> OperationLog:
+        """Return a page of what was logged about an operation and all it started, oldest first."""
+        path = f"{_operation_path(operation_id)}/logs"
+        return _read(OperationLog, await self._send("GET", path, parameters={"limit": limit, "cursor": cursor}))
+
+    async def prune(self, request: PruneRequest) -> PruneResult:
+        """Forget operations that ended long ago."""
+        path = f"{PREFIX}/operations/prune"
+        return _read(PruneResult, await self._send("POST", path, body=request, is_long=True))
+
+    async def events(self, operation_id: str) -> AsyncIterator[OperationDocument]:
+        """Yield an operation now and after every change, until it has ended or the server ends.
+
+        Raises:
+            StreamRefused: What answers does not stream events.
+            ServerUnreachable: Nothing answers, or no more.
+        """
+        request = self._http.build_request("GET", f"{_operation_path(operation_id)}/events", timeout=_STREAM_TIMEOUT)
+        response = await self._exchange(request, stream=True)
+        try:
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                await response.aread()
+                raise_for_error(response)
+                raise StreamRefused
+            async for line in response.aiter_lines():
+                if line.startswith("data:"):  # one line an event; what else there is keeps the connection alive
+                    yield _parse(OperationDocument, line[5:].encode(), request)
+        except httpx.TransportError as error:
+            raise _unreachable(request, error) from error
+        finally:
+            await response.aclose()
 
     async def cancel(self, operation_id: str) -> OperationDocument:
         """Cancel an operation and its children."""
@@ -225,10 +269,12 @@ class ApiClient:
         body: RequestBody | None = None,
         yaml: bytes | None = None,
         may_refuse: bool = False,
+        is_long: bool = False,
     ) -> httpx.Response:
         request = self._http.build_request(
             method,
             path,
+            timeout=None if is_long else httpx.USE_CLIENT_DEFAULT,
             params={name: value for name, value in (parameters or {}).items() if value is not None},
             json=None if body is None else body.model_dump(mode="json", exclude_none=True),
             content=yaml,
@@ -239,15 +285,11 @@ class ApiClient:
             raise_for_error(response)
         return response
 
-    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+    async def _exchange(self, request: httpx.Request, *, stream: bool = False) -> httpx.Response:
         try:
-            return await self._http.send(request)
+            return await self._http.send(request, stream=stream)
         except httpx.TransportError as error:
-            address = f"{request.url.scheme}://{request.url.netloc.decode()}"
-            raise ServerUnreachable(
-                f"nothing answers at {address} ({_words(error)}). Start it with `ktrdr serve`, check KTRDR_API_URL, "
-                "or unset KTRDR_API_URL to work without a server"
-            ) from error
+            raise _unreachable(request, error) from error
 
 
 def _operation_path(operation_id: str) -> str:
@@ -265,15 +307,27 @@ def _segment(name: str) -> str:
     return quote(name, safe="")
 
 
+def _unreachable(request: httpx.Request, error: httpx.TransportError) -> ServerUnreachable:
+    address = f"{request.url.scheme}://{request.url.netloc.decode()}"
+    return ServerUnreachable(
+        f"nothing answers at {address} ({_words(error)}). Start it with `ktrdr serve`, check KTRDR_API_URL, "
+        "or unset KTRDR_API_URL to work without a server"
+    )
+
+
 def _words(error: httpx.TransportError) -> str:
     return str(error) or type(error).__name__
 
 
 def _read(kind: type[Answer], response: httpx.Response) -> Answer:
+    return _parse(kind, response.content, response.request)
+
+
+def _parse(kind: type[Answer], content: bytes, request: httpx.Request) -> Answer:
     try:
-        return kind.model_validate_json(response.content)
+        return kind.model_validate_json(content)
     except ValidationError as error:
         raise ServerUnreachable(
-            f"{response.request.url} answered with something that is not a {kind.__name__} ({error.error_count()} "
+            f"{request.url} answered with something that is not a {kind.__name__} ({error.error_count()} "
             "faults). Is it another program, or another version of ktrdr? Check KTRDR_API_URL"
         ) from None

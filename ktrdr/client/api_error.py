@@ -37,7 +37,7 @@ def _error_of(status: int, problem: Problem) -> KtrdrError:
         case 409:
             blocker = (problem.model_extra or {}).get("operation_id")
             return Conflict(problem.detail, reason=problem.reason, operation_id=blocker)
-        case 403 | 413 | 422:
+        case 400 | 401 | 403 | 408 | 413 | 422:
             return InvalidInput(problem.detail, reason=problem.reason)
         case _:
             return KtrdrError(problem.detail, reason=problem.reason)

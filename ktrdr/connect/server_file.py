@@ -92,6 +92,11 @@ def find_server(state_folder: Path) -> ServerAddress | None:
     return None
 
 
+def peek_server(state_folder: Path) -> ServerAddress | None:
+    """Return where this workspace's server listens if that can be said at once; raises as `find_server`."""
+    return _read_address(state_folder) if _is_locked(state_folder) else None
+
+
 def _lock_patiently(handle: int) -> bool:
     deadline = time.monotonic() + _LOCK_PATIENCE_S
     while True:

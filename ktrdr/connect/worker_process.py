@@ -10,6 +10,7 @@ from typing import IO
 from ktrdr.config import Settings
 from ktrdr.errors import KtrdrError, WorkspaceUnusable
 from ktrdr.operations.leases import FileLeases, WorkerInfo, live_workers
+from ktrdr.telemetry.logs import MAX_FILE_BYTES
 
 WORKER_LOG = "worker.log"
 ALL_QUEUES = frozenset({"cycles", "compute"})
@@ -53,7 +54,7 @@ class WorkerProcess:
             return words
         return (
             f"a worker process ended with code {code}: {words or 'it said nothing'}\n"
-            f"Its log is {self._log}; `ktrdr worker` starts one by itself"
+            f"Its logs are {self._log} and {self._log.parent / 'logs'}; `ktrdr worker` starts one by itself"
         )
 
     def stop(self) -> None:
@@ -79,7 +80,7 @@ class WorkerProcess:
 
 
 def start_worker_process(settings: Settings, *, starts_scheduled_cycles: bool) -> WorkerProcess:
-    """Start a worker of a workspace; its log goes to `.ktrdr/worker.log`.
+    """Start a worker of a workspace. What it says before it has a name, or as it breaks, goes to `.ktrdr/worker.log`.
 
     Raises:
         WorkspaceUnusable: The log cannot be written.
@@ -87,7 +88,8 @@ def start_worker_process(settings: Settings, *, starts_scheduled_cycles: bool) -
     log = settings.state_folder / WORKER_LOG
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
+        is_long = log.exists() and log.stat().st_size > MAX_FILE_BYTES
+        with log.open("wb" if is_long else "ab") as file:
             return WorkerProcess(_spawn(settings, file, starts_scheduled_cycles), log, file.tell())
     except OSError as error:
         raise WorkspaceUnusable(

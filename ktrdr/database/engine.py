@@ -7,10 +7,14 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import InvalidInput, WorkspaceUnusable
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
-CONNECT_TIMEOUT_S = 10
+# A machine that vanished answers nothing at all, not even a refusal: seconds to connect, milliseconds for an answer
+# to what was sent.
+CONNECT_TIMEOUT_S = 5
+_POSTGRES_PATIENCE = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": 10_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +73,7 @@ def open_database(url: str) -> Database:
     if address.drivername == "sqlite" and address.database:
         engine = _open_sqlite(address, Path(address.database))
     elif address.drivername == "postgresql+psycopg":
-        engine = sa.create_engine(
-            address, pool_size=10, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}
-        )
+        engine = sa.create_engine(address, pool_size=10, pool_pre_ping=True, connect_args=_POSTGRES_PATIENCE)
     else:
         raise InvalidInput(
             f"KTRDR_DATABASE_URL: need sqlite:///PATH or postgresql+psycopg://…, was {address.drivername!r}"
@@ -79,18 +81,12 @@ def open_database(url: str) -> Database:
     try:
         with engine.connect() as connection:
             connection.execute(sa.text("SELECT 1"))
-    except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
-        remedy = (
-            "Check that the folder can be written and the file is a ktrdr database, or name another workspace "
-            "with --workspace."
-            if engine.dialect.name == "sqlite"
-            else "Check that the server runs and lets this machine in, and what KTRDR_DATABASE_URL says."
-        )
+    except sa.exc.SQLAlchemyError as error:
+        trouble = database_trouble(error, address)
         engine.dispose()
-        why = str(error.orig).splitlines()[0]
-        raise WorkspaceUnusable(
-            f"cannot open the database {address.render_as_string(hide_password=True)}: {why}. {remedy}"
-        ) from error
+        if trouble is None:
+            raise
+        raise trouble from error
     return Database(url, engine)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ktrdr.config import DEFAULT_HOST, DEFAULT_MCP_PORT, load_settings
-from ktrdr.connect.loopback import listen
+from ktrdr.connect.http_server import check_loopback, listen
 from ktrdr.errors import InvalidInput, KtrdrError, ServerUnreachable
 from ktrdr.mcp.transports import serve_http, serve_stdio
 from ktrdr.telemetry.logs import configure_logging
@@ -44,6 +44,7 @@ def _serve(arguments: Sequence[str] | None) -> None:
     if options.transport == "stdio":
         asyncio.run(serve_stdio(settings))
         return
+    check_loopback(options.host)
     with listen(options.host, options.port) as listener:
         asyncio.run(serve_http(settings, listener, as_json=options.json))
 

@@ -14,7 +14,7 @@ from mcp.server.stdio import stdio_server
 from mcp.server.transport_security import TransportSecuritySettings
 
 from ktrdr.config import Settings
-from ktrdr.connect.loopback import LoopbackServer, url_of
+from ktrdr.connect.http_server import OrderlyServer, url_of
 from ktrdr.errors import InvalidInput
 from ktrdr.mcp.laboratory import open_laboratory
 from ktrdr.mcp.server import create_server
@@ -72,7 +72,7 @@ async def serve_http(settings: Settings, listener: socket.socket, *, as_json: bo
             sys.stdout.write(json.dumps(address) + "\n")
             sys.stdout.flush()
         listener.listen()  # before the server does: whoever has read the address may connect
-        await LoopbackServer(app).serve(sockets=[listener])
+        await OrderlyServer(app).serve(sockets=[listener])
 
 
 class InputLines:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -12,9 +13,11 @@ from typing import Any
 from pydantic import JsonValue
 
 from ktrdr.errors import OperationFailed
+from ktrdr.telemetry.logs import relay_line
 
 STDERR_LINES_KEPT = 20
 MAX_LINE_BYTES = 4 * 1024 * 1024
+_logger = logging.getLogger(__name__)
 
 
 Report = Callable[[float, str], Coroutine[Any, Any, None]]
@@ -41,6 +44,7 @@ async def run_job(
         start_new_session=True,  # a group of its own, so that a kill takes everything it started
         limit=MAX_LINE_BYTES,
     )
+    _logger.info("%s runs as process %d", module, process.pid)
     errors = asyncio.create_task(_keep_stderr(process))
     try:
         return await _converse(process, request, report, errors)
@@ -77,9 +81,7 @@ async def _keep_stderr(process: asyncio.subprocess.Process) -> list[str]:
     assert process.stderr is not None
     kept: deque[str] = deque(maxlen=STDERR_LINES_KEPT)
     async for line in process.stderr:
-        text = line.decode(errors="replace").rstrip()
-        sys.stderr.write(text + "\n")  # the worker's stderr is its log
-        kept.append(text)
+        kept.append(relay_line(line.decode(errors="replace").rstrip()))
     return list(kept)
 
 

@@ -87,6 +87,11 @@ def new_executor_id(number: int) -> str:
     return f"worker-{number}-{secrets.token_hex(4)}"
 
 
+def worker_name(executor_id: str) -> str:
+    """Return the name that a worker shares with those that had its number before: `worker-3`."""
+    return executor_id.rpartition("-")[0]
+
+
 def all_numbers_taken() -> WorkspaceUnusable:
     """Return the error for a worker that finds no free number."""
     return WorkspaceUnusable(f"all {MAX_WORKERS} worker numbers are taken; stop some workers")

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,10 +13,13 @@ from dbos import DBOS
 from dbos import error as dbos_errors
 from dbos._context import assert_current_dbos_context
 from pydantic import JsonValue
+from sqlalchemy.exc import SQLAlchemyError
 
+from ktrdr.artifacts.trouble import storage_trouble
 from ktrdr.clock import Clock
 from ktrdr.database.engine import Database
 from ktrdr.database.patience import is_connection_lost, patiently
+from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.operations.engine_tables import APPLICATION_VERSION
 from ktrdr.operations.leases import WorkerLease, WorkerLeases
@@ -23,6 +27,7 @@ from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.serializer import JsonSerializer
 from ktrdr.operations.store import APPLICATION_NAME, OperationStore
 from ktrdr.operations.work import Payload, Work, WorkerServices, Workflow
+from ktrdr.telemetry.logs import logging_operation
 
 CYCLES_QUEUE = "cycles"
 COMPUTE_QUEUE = "compute"
@@ -63,6 +68,7 @@ class WorkerRuntime:
         job_environment: Mapping[str, str],
     ) -> None:
         self._store = store
+        self._database_url = database.engine.url
         self._ownership = Ownership(database)
         self._lease = membership.lease
         self._stopping = threading.Event()
@@ -95,7 +101,8 @@ class WorkerRuntime:
             # Private, but nothing public names the execution, only the operation; dbos is pinned exactly.
             context = assert_current_dbos_context()
             assert context.owner_xid is not None
-            return await self._run(Work(context.workflow_id, context.owner_xid, self._services), body, payload)
+            with logging_operation(context.workflow_id):
+                return await self._run(Work(context.workflow_id, context.owner_xid, self._services), body, payload)
 
         self._workflows[operation_type] = DBOS.workflow(name=operation_type, max_recovery_attempts=MAX_TAKEOVERS)(run)
 
@@ -136,6 +143,7 @@ class WorkerRuntime:
 
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:
         await work.step("start", lambda: self._store.mark_once(work.operation_id, "started_at"))
+        _logger.info("operation %s runs on %s", work.operation_id, self._lease.executor_id)
         result: JsonValue = None
         failure: Exception | None = None
         try:
@@ -145,14 +153,22 @@ class WorkerRuntime:
             failure = error
         except Exception as error:  # the operation's outermost frame
             _logger.exception("operation %s broke", work.operation_id)
-            failure = OperationFailed(
-                f"{type(error).__name__}; the worker's log has its trace", reason="internal_error"
+            trouble = self._trouble(error)
+            failure = trouble or OperationFailed(
+                f"{type(error).__name__}; `ktrdr operations logs` shows its trace", reason="internal_error"
             )
         # A cancellation, and the end of this worker, are no Exception and pass by: whoever cancels writes the time.
-        await patiently(lambda: self._store.mark(work.operation_id, "completed_at"))
+        await patiently(partial(self._store.mark, work.operation_id, "completed_at"))
         if failure is not None:
             raise failure
+        _logger.info("operation %s completed", work.operation_id)
         return result
+
+    def _trouble(self, error: Exception) -> KtrdrError | None:
+        """Return what an error says of the disk or the database, None where it says something else."""
+        if isinstance(error, SQLAlchemyError):
+            return database_trouble(error, self._database_url)
+        return storage_trouble(error) if isinstance(error, OSError) else None
 
     def _supervise(self) -> None:
         while True:

@@ -1,6 +1,5 @@
 """Create, read, list and cancel operations. The only door to them for everything but a worker."""
 
-import base64
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -17,10 +16,20 @@ from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.lock import exclusive_lock, migration_lock
 from ktrdr.database.tables import create_tables
-from ktrdr.errors import Conflict, InvalidInput, NotFound, OperationFailed, WorkspaceUnusable
-from ktrdr.operations.engine_tables import APPLICATION_VERSION, IN_FLIGHT, operations_engine
+from ktrdr.database.trouble import database_trouble
+from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, NotFound, OperationFailed
+from ktrdr.operations.engine_tables import (
+    APPLICATION_VERSION,
+    ID_SUFFIX,
+    IN_FLIGHT,
+    STATUS,
+    STATUS_BY_ENGINE_STATUS,
+    create_indexes,
+    operations_engine,
+    status_literal,
+)
 from ktrdr.operations.operation import (
-    OPERATION_ID_PATTERN,
+    OPERATION_SUFFIX_PATTERN,
     Operation,
     OperationError,
     OperationPage,
@@ -28,6 +37,7 @@ from ktrdr.operations.operation import (
     Progress,
     new_operation_id,
 )
+from ktrdr.operations.page_cursor import decode_cursor, encode_cursor
 from ktrdr.operations.serializer import JsonSerializer
 from ktrdr.operations.turns import next_turn, read_turns
 
@@ -37,16 +47,7 @@ TRIGGER_LOCK = "trigger"
 MAX_PAGE = 200
 METADATA_PREFIX = "metadata."
 
-_STATUS = {
-    "ENQUEUED": OperationStatus.PENDING,
-    "DELAYED": OperationStatus.PENDING,
-    "PENDING": OperationStatus.RUNNING,
-    "SUCCESS": OperationStatus.COMPLETED,
-    "ERROR": OperationStatus.FAILED,
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": OperationStatus.FAILED,
-    "CANCELLED": OperationStatus.CANCELLED,
-}
-_ACTIVE = [name for name, status in _STATUS.items() if not status.is_terminal]
+_ACTIVE = [name for name, status in STATUS_BY_ENGINE_STATUS.items() if not status.is_terminal]
 # The store has a method named `list`, which hides the type in its annotations.
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
@@ -56,6 +57,11 @@ _CREATED_AT_MS = sa.func.coalesce(
     sa.cast(SystemSchema.workflow_status.c.attributes["created_at"].as_string(), sa.BigInteger), 0
 )
 _PAGE_KEY = (SystemSchema.workflow_status.c.created_at, _CREATED_AT_MS, SystemSchema.workflow_status.c.workflow_uuid)
+# How much earlier than our time the engine's may be, on SQLite.
+_WHOLE_SECOND_MS = 1000
+# And how much later: a row is written soon after its operation was given its time.
+_LATEST_WRITE_MS = 3_600_000
+MIN_FRAGMENT_CHARACTERS, MAX_CANDIDATES = 4, 10
 _CANCEL_SWEEPS = 20
 _CANCEL_SWEEP_PAUSE_S = 0.05
 
@@ -66,17 +72,18 @@ def migrate_database(database: Database) -> None:
     For composition roots only; a client never migrates.
 
     Raises:
-        WorkspaceUnusable: The database refuses.
+        WorkspaceUnusable: The database cannot be written, or is damaged.
     """
     try:
         with migration_lock(database):
             DBOS.migrate(database.url)
             create_tables(database)
-    except sa.exc.DBAPIError as error:
-        raise WorkspaceUnusable(
-            f"the database's tables cannot be brought up to date: {error.orig}. Check the disk, and that the database "
-            "is one of ktrdr's and may be changed"
-        ) from error
+            create_indexes(database)
+    except sa.exc.SQLAlchemyError as error:
+        trouble = database_trouble(error, database.engine.url)
+        if trouble is None:
+            raise
+        raise trouble from error
 
 
 class OperationStore:
@@ -150,16 +157,26 @@ class OperationStore:
             )
         return rows[0]
 
+    def get_many(self, operation_ids: Sequence[str]) -> dict[str, Operation]:
+        """Return those of the operations that exist, by id."""
+        if not operation_ids:
+            return {}
+        found = self._select(SystemSchema.workflow_status.c.workflow_uuid.in_(operation_ids), limit=None)
+        return {operation.operation_id: operation for operation in found}
+
     def list(
         self,
         *,
         type: str | None = None,
         status: OperationStatus | None = None,
         parent_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        oldest_first: bool = False,
     ) -> OperationPage:
-        """Return a page of operations, newest first.
+        """Return a page of operations, newest first unless told otherwise; created from `since` on and before `until`.
 
         Raises:
             InvalidInput: `limit` is not 1..200, or `cursor` is none that a page gave.
@@ -171,19 +188,53 @@ class OperationStore:
         if type is not None:
             conditions.append(table.c.name == type)
         if status is not None:
-            names = [name for name, meaning in _STATUS.items() if meaning is status]
-            conditions.append(table.c.status.in_(names))
+            conditions.append(STATUS == status_literal(status))
         if parent_id is not None:
             conditions.append(table.c.parent_workflow_id == parent_id)
+        if since is not None:
+            # The first of the two finds the place in an index, the second is exact.
+            conditions.append(table.c.created_at > epoch_ms(since) - _WHOLE_SECOND_MS)
+            conditions.append(_CREATED_AT_MS >= epoch_ms(since))
+        if until is not None:
+            conditions.append(table.c.created_at < epoch_ms(until) + _LATEST_WRITE_MS)
+            conditions.append(_CREATED_AT_MS < epoch_ms(until))
         if cursor is not None:
-            conditions.append(sa.tuple_(*_PAGE_KEY) < sa.tuple_(*map(sa.literal, _decode_cursor(cursor))))
-        rows = self._select_rows(conditions, limit=limit + 1)
+            key, place = sa.tuple_(*_PAGE_KEY), sa.tuple_(*map(sa.literal, decode_cursor(cursor)))
+            conditions.append(key > place if oldest_first else key < place)
+        rows = self._select_rows(conditions, limit=limit + 1, oldest_first=oldest_first)
         operations = [self._operation(row) for row in rows[:limit]]
         if len(rows) <= limit:
             return OperationPage(operations, None)
         last = rows[limit - 1]
         return OperationPage(
-            operations, _encode_cursor(last["created_at"], last["created_at_ms"], last["workflow_uuid"])
+            operations, encode_cursor(last["created_at"], last["created_at_ms"], last["workflow_uuid"])
+        )
+
+    def resolve(self, fragment: str) -> str:
+        """Return the id that is meant by a whole one, by its beginning ("op_" and more) or its last six characters.
+
+        Raises:
+            NotFound: No operation fits.
+            AmbiguousId: Several do.
+        """
+        ids = SystemSchema.workflow_status.c.workflow_uuid
+        fragment = fragment.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL would not even compare
+        fits = [ids == fragment]
+        if len(fragment) >= MIN_FRAGMENT_CHARACTERS and fragment.startswith("op_"):
+            fits.append(ids.startswith(fragment, autoescape=True))
+        if OPERATION_SUFFIX_PATTERN.fullmatch(fragment):
+            fits.append(ID_SUFFIX == fragment)
+        for fit in fits:
+            query = sa.select(ids).where(fit).order_by(ids.desc()).limit(MAX_CANDIDATES + 1)
+            with self._engine.connect() as connection:
+                found = connection.execute(query).scalars().all()
+            if len(found) == 1:
+                return str(found[0])
+            if found:
+                raise AmbiguousId(fragment, found[:MAX_CANDIDATES], are_all=len(found) <= MAX_CANDIDATES)
+        raise NotFound(
+            f"no operation {fragment!r}; `ktrdr operations list` shows those that exist",
+            reason="operation_not_found",
         )
 
     def children(self, operation_id: str) -> Operations:
@@ -194,13 +245,14 @@ class OperationStore:
         """
         self.get(operation_id)
         found = self._select(SystemSchema.workflow_status.c.parent_workflow_id == operation_id, limit=None)
-        return sorted(found, key=lambda child: child.created_at)
+        return sorted(found, key=_age)
 
     def active(self, operation_type: str) -> Operations:
         """Return the operations of a type that have not ended, oldest first."""
         table = SystemSchema.workflow_status
-        found = self._select(table.c.name == operation_type, table.c.status.in_(_ACTIVE), limit=None)
-        return sorted(found, key=lambda operation: operation.created_at)
+        may_go_on = STATUS.in_([status_literal(status) for status in OperationStatus if not status.is_terminal])
+        found = self._select(table.c.name == operation_type, may_go_on, limit=None)
+        return sorted(found, key=_age)
 
     def with_metadata(self, operation_type: str, key: str, value: str, *, limit: int) -> Operations:
         """Return the operations of a type whose metadata has this text under this key, newest first."""
@@ -234,7 +286,7 @@ class OperationStore:
             self._cancel_all([operation_id])
         # A parent that was about to start a child when it was cancelled may still have done so.
         for _ in range(_CANCEL_SWEEPS):
-            family = self._family(operation_id)
+            family = self.family(operation_id)
             if all(member.status.is_terminal for member in family):
                 break
             self._cancel_all([member.operation_id for member in family if not member.status.is_terminal])
@@ -275,6 +327,10 @@ class OperationStore:
             found: str | None = connection.execute(query).scalar_one()
         return found
 
+    def forget(self, operation_ids: Sequence[str]) -> None:
+        """Remove ended operations with their steps, inputs and outputs, in one transaction."""
+        self._client.delete_workflows([*operation_ids])
+
     def exclusive_lock(self, name: str) -> AbstractContextManager[None]:
         """Return a context that only one holder at a time is in, over all threads, processes and machines."""
         return exclusive_lock(self._database, name)
@@ -284,7 +340,7 @@ class OperationStore:
         table = SystemSchema.workflow_status
         query = sa.select(table.c.status).where(table.c.workflow_uuid == operation_id)
         with self._engine.connect() as connection:
-            return _STATUS[connection.execute(query).scalar_one()].is_terminal
+            return STATUS_BY_ENGINE_STATUS[connection.execute(query).scalar_one()].is_terminal
 
     def write_attributes(self, operation_id: str, attributes: dict[str, JsonValue]) -> None:
         """Merge top-level attributes into an operation's row."""
@@ -312,11 +368,12 @@ class OperationStore:
         ids = [operation.operation_id for operation in active if not operation.status.is_terminal]
         self._client.cancel_workflows(ids, cancel_children=True)
         for operation_id in operation_ids:
-            for member in self._family(operation_id):
+            for member in self.family(operation_id):
                 if member.status is OperationStatus.CANCELLED:
                     self.mark_once(member.operation_id, "completed_at")
 
-    def _family(self, operation_id: str) -> Operations:
+    def family(self, operation_id: str) -> Operations:
+        """Return an operation and everything it started, itself first."""
         family = [self.get(operation_id)]
         for member in family:  # grows while it is walked: children of children
             family.extend(self.children(member.operation_id))
@@ -325,7 +382,9 @@ class OperationStore:
     def _select(self, *conditions: sa.ColumnElement[bool], limit: int | None) -> Operations:
         return [self._operation(row) for row in self._select_rows(conditions, limit=limit)]
 
-    def _select_rows(self, conditions: Iterable[sa.ColumnElement[bool]], *, limit: int | None) -> Rows:
+    def _select_rows(
+        self, conditions: Iterable[sa.ColumnElement[bool]], *, limit: int | None, oldest_first: bool = False
+    ) -> Rows:
         table, outputs = SystemSchema.workflow_status, SystemSchema.workflow_output
         query = (
             sa.select(
@@ -344,14 +403,15 @@ class OperationStore:
             )
             .select_from(table.outerjoin(outputs, outputs.c.workflow_uuid == table.c.workflow_uuid))
             .where(*conditions)
-            .order_by(*(column.desc() for column in _PAGE_KEY))
-            .limit(limit)
         )
+        if limit is not None:  # a page; all of them are sorted by who asks, or the order would choose the index
+            order = (column.asc() if oldest_first else column.desc() for column in _PAGE_KEY)
+            query = query.order_by(*order).limit(limit)
         with self._engine.connect() as connection:
             return [*connection.execute(query).mappings()]
 
     def _operation(self, row: sa.RowMapping) -> Operation:
-        status = _STATUS[row["status"]]
+        status = STATUS_BY_ENGINE_STATUS[row["status"]]
         attributes: dict[str, Any] = row["attributes"] or {}
         if not status.is_terminal and row["application_version"] not in (None, APPLICATION_VERSION):
             attributes = {**attributes, **_stalled_attributes(row["application_version"])}
@@ -405,6 +465,10 @@ def _stalled_attributes(version: str) -> dict[str, JsonValue]:
     return metadata_attributes({"stalled": words})
 
 
+def _age(operation: Operation) -> tuple[datetime, str]:
+    return operation.created_at, operation.operation_id
+
+
 def _progress(status: OperationStatus, written: dict[str, Any] | None, executor_id: str | None) -> Progress:
     if status is OperationStatus.COMPLETED:
         return Progress(100.0, "done")
@@ -416,19 +480,3 @@ def _progress(status: OperationStatus, written: dict[str, Any] | None, executor_
 
 def _optional_time(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else from_epoch_ms(milliseconds)
-
-
-def _encode_cursor(created_at: int, created_at_ms: int, operation_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{created_at}:{created_at_ms}:{operation_id}".encode()).decode()
-
-
-def _decode_cursor(cursor: str) -> tuple[int, int, str]:
-    try:
-        created_at, created_at_ms, operation_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(":")
-        if not OPERATION_ID_PATTERN.fullmatch(operation_id):
-            raise ValueError(operation_id)
-        return int(created_at), int(created_at_ms), operation_id
-    except ValueError:
-        raise InvalidInput(
-            f"cursor: need the next_cursor of an earlier page, was {cursor!r}", reason="bad_cursor"
-        ) from None

@@ -90,7 +90,10 @@ class Work:
         self._store = services.store
 
     async def step(self, name: str, function: Callable[[], T]) -> T:
-        """Run a blocking function once, in a thread, and remember its JSON result."""
+        """Run a blocking function once, in a thread, and remember its JSON result.
+
+        It may be called again where it was cut off, by a crash or by a database that went away.
+        """
 
         async def run() -> T:
             try:

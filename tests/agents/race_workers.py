@@ -64,7 +64,7 @@ def work(request):
     configure_logging()
     if request["is_naive"]:
         worker.BudgetLedger = NaiveLedger
-    options = worker.WorkerOptions(worker.ALL_QUEUES, concurrency=1, starts_scheduled_cycles=False)
+    options = worker.WorkerOptions(worker.ALL_QUEUES, concurrency=1, starts_scheduled_cycles=False, is_owned=True)
     stop = threading.Event()
     worker.start_worker(load_settings(), options, on_lost=stop.set)
     stop.wait()

@@ -68,7 +68,7 @@ def test_of_twenty_simultaneous_triggers_from_two_processes_one_starts(settings,
     answers = [answer for process in processes for answer in json.loads(process.communicate(timeout=60)[0])]
     assert Counter(outcome for outcome, _ in answers) == {"started": 1, "active_cycle_exists": 19}
     assert len({operation_id for _, operation_id in answers}) == 1
-    assert store.count("agent_research") == 1
+    assert len(store.list(type="agent_research").operations) == 1
 
 
 def test_every_cycle_without_a_seed_takes_the_next_one(cycle_trigger, store):
@@ -85,4 +85,4 @@ def test_what_cannot_be_done_is_refused_before_anything_is_stored(cycle_trigger,
         cycle_trigger.trigger(CycleRequest(strategy="unknown_one"))
     with pytest.raises(InvalidInput, match="offline"):
         cycle_trigger.trigger(CycleRequest(model="gpt-99"))
-    assert store.count("agent_research") == 0
+    assert len(store.list(type="agent_research").operations) == 0

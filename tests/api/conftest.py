@@ -7,9 +7,13 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from hypothesis import settings
 
 from ktrdr.api.app import close_app, create_app
 from ktrdr.config import load_settings
+
+# For `make fuzz`: known before pytest reads its options.
+settings.register_profile("thorough", deadline=None, max_examples=300)
 
 
 class AppClient:

@@ -53,7 +53,9 @@ def test_routes_are_those_of_the_design(client):
         "GET /operations/{operation_id}",
         "GET /operations/{operation_id}/children",
         "GET /operations/{operation_id}/events",
+        "GET /operations/{operation_id}/logs",
         "POST /operations/{operation_id}/cancel",
+        "POST /operations/prune",
         "POST /operations/{operation_id}/resume",
         "POST /operations/{operation_id}/retry",
         "POST /training",
@@ -87,7 +89,7 @@ def test_every_error_is_described_as_the_problem_document_that_it_is(client):
         if code >= "400" and "TriggerRefused" not in str(response)
     }
     assert {media_type for _, media_type in problems} == {"application/problem+json"}
-    assert {code for code, _ in problems} == {"404", "409", "422", "503"}
+    assert {code for code, _ in problems} == {"400", "401", "403", "404", "408", "409", "413", "422", "503"}
 
 
 def test_one_of_many_simultaneous_triggers_starts_and_the_others_name_it(client):
@@ -331,6 +333,16 @@ def test_health_needs_no_database_and_readiness_does(client, workspace):
     assert client.get("/health").json()["workspace"] == str(workspace)
     response = client.get("/ready")
     assert (response.status_code, response.json()["reason"]) == (503, "database_unavailable")
+
+
+def test_state_file_that_is_spoilt_under_a_running_server_is_said_to_be(client, workspace):
+    client.app.state.composition.database.close()
+    (workspace / ".ktrdr" / "state.sqlite").write_bytes(b"no database, " * 1000)
+    for path in ("/ready", f"{API}/operations", f"{API}/agent/status"):
+        response = client.get(path)
+        assert (response.status_code, response.json()["reason"]) == (503, "database_damaged")
+        assert int(response.headers["retry-after"]) > 0
+    assert client.get("/health").status_code == 200
 
 
 def test_workspace_that_is_a_file_is_refused_before_anything_is_served(tmp_path):

@@ -14,7 +14,7 @@ print(code, loaded, time.process_time(), file=sys.stderr)
 """
 COMMANDS = {
     "agent": ("trigger", "status", "cancel", "schedule"),
-    "operations": ("list", "show", "cancel", "watch"),
+    "operations": ("list", "show", "cancel", "watch", "logs", "prune"),
     "strategies": ("list", "show", "validate"),
     "data": ("samples", "import", "list"),
 }

@@ -293,7 +293,7 @@ def test_no_key_no_header_no_prompt_is_written_anywhere_and_the_brief_only_with_
     assert SYSTEM_PROMPT in json.dumps(sent.document["system"])
     files = [path for path in lab.workspace.folder.rglob("*") if path.is_file()]
     written = {str(path.relative_to(lab.workspace.folder)): path.read_bytes() for path in files}
-    assert {".ktrdr/state.sqlite", ".ktrdr/worker.log"} <= written.keys()
+    assert {".ktrdr/state.sqlite", ".ktrdr/logs/worker-1.log"} <= written.keys()
     operations = lab.api.get("/operations", params={"limit": 200}).json()["operations"]
     written |= {"stdout": completed_cycle.stdout.encode(), "stderr": completed_cycle.stderr.encode()}
     written |= {f"API {each['operation_id']}": json.dumps(each).encode() for each in operations}

@@ -9,6 +9,7 @@ from laboratory import is_alive
 from ktrdr.errors import Conflict, InvalidInput, NotFound
 from ktrdr.operations.leases import live_workers
 from ktrdr.operations.operation import OperationStatus
+from ktrdr.telemetry.log_files import read_log
 
 
 def test_an_operation_tells_its_whole_story(laboratory):
@@ -118,6 +119,21 @@ def test_what_does_not_exist_or_has_ended_cannot_be_cancelled(laboratory):
     ended = laboratory.wait_for_end(laboratory.enqueue())
     with pytest.raises(Conflict, match="already completed"):
         laboratory.store.cancel(ended.operation_id)
+
+
+def test_what_an_operation_and_its_job_process_log_is_found_by_its_id(laboratory):
+    laboratory.start_worker()
+    broken, fine = (laboratory.enqueue(behaviour=behaviour) for behaviour in ("break", "answer"))
+    laboratory.wait_for_end(broken)
+    laboratory.wait_for_end(fine)
+    lines = read_log(laboratory.folder / "logs", {broken}, limit=100).lines
+    assert {line.operation_id for line in lines} == {broken}
+    [trace] = [line for line in lines if line.trace]
+    assert (trace.source, trace.level, trace.logger) == ("worker-1", "error", "ktrdr.operations.job_child")
+    assert "ZeroDivisionError: secret-in-an-exception" in trace.trace
+    words = " ".join(line.message for line in read_log(laboratory.folder / "logs", {fine}, limit=100).lines)
+    assert f"operation {fine} completed" in words
+    assert "toy_job runs as process" in words
 
 
 def test_a_child_that_no_living_worker_can_take_is_unavailable_after_its_time(any_laboratory):

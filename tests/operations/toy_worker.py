@@ -10,11 +10,12 @@ from pathlib import Path
 from ktrdr.clock import utc_now
 from ktrdr.database.engine import open_database
 from ktrdr.operations.job_child import die_with_parent
+from ktrdr.operations.leases import worker_name
 from ktrdr.operations.postgres_leases import worker_leases
 from ktrdr.operations.runtime import COMPUTE_QUEUE, Membership, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.operations.work import Repetition
-from ktrdr.telemetry.logs import configure_logging
+from ktrdr.telemetry.logs import configure_logging, log_to_file
 
 
 async def job(work, payload):
@@ -90,6 +91,7 @@ def main() -> None:
     stop = threading.Event()
     leases = worker_leases(database, state, grace_s=float(sys.argv[4]))
     lease = leases.lease(queues, on_lost=stop.set)
+    log_to_file(state / "logs" / f"{worker_name(lease.executor_id)}.log", instead_of_stderr=True)
     runtime = WorkerRuntime(
         database, store, clock=utc_now, membership=Membership(leases, lease), job_environment=os.environ
     )

@@ -13,7 +13,8 @@ router = APIRouter(tags=["health"])
 @router.get("/health")
 def health(composition: Composed) -> Health:
     """Say that the process answers, and for which workspace."""
-    return Health(version=__version__, workspace=str(composition.settings.workspace))
+    settings = composition.settings
+    return Health(version=__version__, workspace=None if settings.access.token else str(settings.workspace))
 
 
 @router.get("/ready", responses={503: {"model": Problem}})

@@ -51,7 +51,7 @@ class AgentService:
     def status(self) -> AgentStatus:
         """Return the active cycles, oldest first, the newest that has ended, and what may be spent."""
         last = self._last_ended_cycle()
-        active = [self._documents.document(cycle) for cycle in self._operations.active(AGENT_RESEARCH)]
+        active = self._documents.documents(self._operations.active(AGENT_RESEARCH))
         return AgentStatus(
             status="active" if active else "idle",
             operation=active[0] if active else None,

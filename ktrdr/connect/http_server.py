@@ -1,4 +1,4 @@
-"""Serving HTTP to this machine, and to no other."""
+"""A socket to serve HTTP on, and a server that ends in order."""
 
 import asyncio
 import errno
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from ktrdr.api.edge import LOOPBACK_NAMES
+from ktrdr.api.access import is_loopback_name
 from ktrdr.errors import InvalidInput, KtrdrError
 
 # An open event stream would otherwise hold up the end for ever.
 _GRACE_S = 2
 
 
-class LoopbackServer(uvicorn.Server):
+class OrderlyServer(uvicorn.Server):
     """A server that ends on SIGINT and SIGTERM and, unlike uvicorn's, does not send itself the signal once more."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -38,10 +38,9 @@ def check_loopback(host: str) -> None:
     Raises:
         InvalidInput: Others could reach it.
     """
-    if host not in LOOPBACK_NAMES:
+    if not is_loopback_name(host):
         raise InvalidInput(
-            f"--host: this version serves loopback addresses only ({', '.join(sorted(LOOPBACK_NAMES))}), was "
-            f"{host!r}: any other needs KTRDR_API_TOKEN, which comes later. From another machine, use an SSH tunnel"
+            f"--host: need a loopback address such as 127.0.0.1, was {host!r}; from another machine, use an SSH tunnel"
         )
 
 
@@ -49,10 +48,8 @@ def listen(host: str, port: int) -> socket.socket:
     """Return a bound socket; port 0 takes any that is free.
 
     Raises:
-        InvalidInput: As `check_loopback`.
         KtrdrError: The port is in use, or the address cannot be used (`port_unavailable`).
     """
-    check_loopback(host)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -69,6 +66,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Return the address of a bound socket as a URL."""
+    """Return the address of a bound socket as a URL: on loopback where it listens on every address."""
     host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
