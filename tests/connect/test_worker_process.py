@@ -93,7 +93,7 @@ def test_worker_that_cannot_start_is_one_clear_message(tmp_path):
     keeper.close()
     assert caught.value.reason == "worker_failed"
     assert len(caught.value.message.splitlines()) == 1
-    assert "--workspace" in caught.value.message
+    assert "state.sqlite.damaged" in caught.value.message
 
 
 def test_worker_is_not_started_where_its_log_cannot_be_written(tmp_path):
