@@ -111,7 +111,10 @@ async def watch_cycle(call: Call, arguments: WatchArguments) -> OperationDocumen
     told = -1.0
     while True:
         operation = await (await call.laboratory.client()).operation(operation_id)
-        if operation.progress.percentage > told:  # the protocol wants each to be more than the one before
+        # The protocol wants each to be more than the one before; the whole is told at the end, and then only.
+        if operation.progress.percentage > told and (
+            operation.progress.percentage < 100 or operation.status.is_terminal
+        ):
             told = operation.progress.percentage
             await call.report(told, operation.progress.current_step)
         left_s = deadline - loop.time()

@@ -39,6 +39,8 @@ CYCLE_METADATA = {
     "output_tokens",
     "cost_usd",
     "trace_id",
+    "schedule_id",
+    "scheduled_for",
     "bypass_gates",
 }
 OPERATION_FIELDS = {

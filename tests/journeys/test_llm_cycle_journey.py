@@ -160,6 +160,7 @@ def lab(tmp_path_factory, sampled_data):
         "KTRDR_AGENT_DAILY_BUDGET_USD": "50",
         "KTRDR_AGENT_CALL_TIMEOUT_S": "4",
         "KTRDR_AGENT_RETRY_BACKOFF_S": "0.05",
+        "KTRDR_AGENT_PHASE_RETRIES": "0",  # what is tried again has a journey of its own
     }
     try:
         lab = LanguageModelLab(workspace, Provider(server))

@@ -53,9 +53,9 @@ class Workspace:
         self.processes.append(process)
         return process
 
-    def serve(self, port):
+    def serve(self, port, *options):
         """Start a server and return it once it answers."""
-        server = self.start("serve", "--port", str(port), "--json")
+        server = self.start("serve", "--port", str(port), "--json", *options)
         assert f":{port}" in server.stdout.readline()
         return server
 
