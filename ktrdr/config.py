@@ -10,13 +10,18 @@ from ktrdr.errors import InvalidInput
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
+DEFAULT_PROFILE, STRICT_PROFILE = "default", "strict"
 
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """Limits of the two gates, and the name under which they are recorded with every result."""
+    """Limits of the two gates, and the name under which they are recorded with every result.
+
+    `needs_skill`: training must also beat its nulls; the profile `strict` asks for it.
+    """
 
     profile: str
+    needs_skill: bool
     min_accuracy: float
     max_final_loss: float
     min_profit_factor: float
@@ -103,6 +108,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         InvalidInput: A variable has a value that cannot be used; the message names it.
     """
     variables = os.environ if environment is None else environment
+    profile = _gate_profile(variables)
     workspace = Path(variables.get("KTRDR_WORKSPACE") or ".").expanduser().resolve()
     try:
         default_database = f"sqlite:///{quote(str(workspace / '.ktrdr' / 'state.sqlite'))}"
@@ -113,7 +119,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         database_url=variables.get("KTRDR_DATABASE_URL") or default_database,
         api_url=(variables.get("KTRDR_API_URL") or "").rstrip("/") or None,
         gates=GateSettings(
-            profile="default",
+            profile=profile,
+            needs_skill=profile == STRICT_PROFILE,
             min_accuracy=_number(variables, "KTRDR_GATE_MIN_ACCURACY", 0.45),
             max_final_loss=_number(variables, "KTRDR_GATE_MAX_FINAL_LOSS", 0.8),
             min_profit_factor=_number(variables, "KTRDR_GATE_MIN_PROFIT_FACTOR", 0.8),
@@ -128,6 +135,13 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         max_concurrent_cycles=int(_number(variables, "KTRDR_AGENT_MAX_CONCURRENT_CYCLES", 1, minimum=1)),
         training_start_timeout_s=_number(variables, "KTRDR_TRAINING_START_TIMEOUT_S", 60, minimum=0),
     )
+
+
+def _gate_profile(variables: Mapping[str, str]) -> str:
+    profile = variables.get("KTRDR_GATE_PROFILE") or DEFAULT_PROFILE
+    if profile not in (DEFAULT_PROFILE, STRICT_PROFILE):
+        raise InvalidInput(f"KTRDR_GATE_PROFILE: need {DEFAULT_PROFILE!r} or {STRICT_PROFILE!r}, was {profile!r}")
+    return profile
 
 
 def _agent_settings(variables: Mapping[str, str]) -> AgentSettings:

@@ -7,13 +7,15 @@ the hash of the one before.
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from pydantic import JsonValue
 
 from ktrdr.artifacts.files import canonical_json
+from ktrdr.backtest.report import TrialHistory, TrialSharpes
 from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.tables import trial_events
@@ -60,6 +62,16 @@ class TrialLedger:
         query = sa.select(sa.func.count()).where(trial_events.c.event == OPENED)
         with self._database.engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
+
+    def history(self, trial_id: str) -> TrialHistory:
+        """Return what a verdict on this trial needs to know of all trials started so far."""
+        closed = sa.select(trial_events.c.payload).where(
+            trial_events.c.event == CLOSED, trial_events.c.trial_id != trial_id
+        )
+        with self._database.engine.connect() as connection:
+            payloads = [json.loads(payload) for payload in connection.execute(closed).scalars()]
+        daily = [ratio for payload in payloads if (ratio := _daily_sharpe(payload)) is not None]
+        return TrialHistory(n_trials=self.count(), other_sharpes=_spread(daily))
 
     def unclosed(self) -> list[str]:
         """Return the ids of trials that have no outcome yet, oldest first."""
@@ -132,6 +144,22 @@ class TrialLedger:
                     hash=_row_hash(sequence, trial_id, event, recorded_at_ms, text, previous),
                 )
             )
+
+
+def _daily_sharpe(outcome: Mapping[str, JsonValue]) -> float | None:
+    """Return the Sharpe ratio per session day of a closed trial, None where it did not get that far."""
+    metrics = outcome.get("metrics")
+    if not isinstance(metrics, dict):
+        return None
+    annual, days = metrics.get("sharpe_ratio"), metrics.get("days_per_year")
+    return annual / math.sqrt(days) if isinstance(annual, float | int) and isinstance(days, float | int) else None
+
+
+def _spread(ratios: Sequence[float]) -> TrialSharpes:
+    if not ratios:
+        return TrialSharpes()
+    mean = math.fsum(ratios) / len(ratios)
+    return TrialSharpes(count=len(ratios), mean=mean, squares=math.fsum((each - mean) ** 2 for each in ratios))
 
 
 def _row_hash(sequence: int, trial_id: str, event: str, recorded_at_ms: int, payload: str, previous_hash: str) -> str:

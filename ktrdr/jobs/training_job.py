@@ -1,5 +1,6 @@
 """Train one strategy and write its files into an attempt folder."""
 
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
@@ -11,6 +12,8 @@ from ktrdr.strategy.store import StrategyStore
 from ktrdr.training.artifacts import write_training
 from ktrdr.training.train import train_strategy
 
+_MOST_WORKERS = 4  # as many groups as the nulls have
+
 
 class TrainingJobRequest(BaseModel):
     """What the worker asks of a training process."""
@@ -21,16 +24,18 @@ class TrainingJobRequest(BaseModel):
 
 
 def train(document: dict[str, JsonValue], report: Report) -> JsonValue:
-    """Train, write training.json, model.safetensors and predictions.parquet, return the gate's metrics."""
+    """Train, write training.json, the model and both files of predictions, return the gate's metrics."""
     request = TrainingJobRequest.model_validate(document)
     settings = load_settings()
     report(0.0, "reading bars")
     specification = StrategyStore(settings.strategies_folder).read(request.strategy)
     bars = BarStore(settings.data_folder).load_research(specification.symbol, specification.timeframe)
-    outcome = train_strategy(specification, bars, seed=request.seed, on_progress=report)
+    workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    outcome = train_strategy(specification, bars, seed=request.seed, on_progress=report, workers=workers)
     write_training(Path(request.attempt), outcome, bars)
     return {
         "accuracy": outcome.report.accuracy,
         "final_loss": outcome.report.final_loss,
+        "accuracy_to_beat": outcome.report.nulls.accuracy_to_beat,
         "snapshot": outcome.report.snapshot,
     }

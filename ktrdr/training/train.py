@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ktrdr.errors import InvalidInput, OperationFailed
@@ -17,24 +16,36 @@ from ktrdr.networks.fit import FitSettings, FitState, NetworkTask, fit_stack
 from ktrdr.networks.mlp import MlpShape, MlpStack
 from ktrdr.networks.runtime import torch_runtime
 from ktrdr.strategy.specification import StrategySpecification
-from ktrdr.training.model import ModelDescription, TrainedModel, mean_probability
+from ktrdr.training.fold_predictor import FoldPredictor
+from ktrdr.training.model import ModelDescription, TrainedModel
+from ktrdr.training.nulls import N_SHIFTS, measure_nulls
 from ktrdr.training.parts import TrainingPart, prepare_part, usable_rows
 from ktrdr.training.predictions import Predictions
-from ktrdr.training.report import FoldDates, FoldReport, PurgedCounts, RowCounts, TrainingReport
+from ktrdr.training.report import (
+    Calibration,
+    FoldDates,
+    FoldReport,
+    Nulls,
+    PurgedCounts,
+    RowCounts,
+    TrainingReport,
+)
 from ktrdr.training.splits import Fold, RowArray, block_bounds, split_training_part, walk_forward
 
 ProgressCallback = Callable[[float, str], None]
 
 _PERCENT_BEFORE_FIT = 5.0
-_PERCENT_AFTER_FIT = 97.0
+_PERCENT_AFTER_FIT = 30.0
+_PERCENT_AFTER_NULLS = 97.0  # they are most of the work: twenty times the folds, where the fit has three seeds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingOutcome:
-    """What a training gives: its report, the out-of-sample predictions, the final model."""
+    """What a training gives: its report, the predictions of test blocks and of fitted rows, the final model."""
 
     report: TrainingReport
     predictions: Predictions
+    fitted_predictions: Predictions
     model: TrainedModel
 
 
@@ -45,6 +56,8 @@ def train_strategy(
     seed: int,
     on_progress: ProgressCallback,
     threads: int = 1,
+    workers: int = 1,
+    n_shifts: int = N_SHIFTS,
 ) -> TrainingOutcome:
     """Train on the research window; equal arguments give bit-identical outcomes on one machine.
 
@@ -52,9 +65,11 @@ def train_strategy(
         specification: The strategy.
         bars: Its research bars.
         seed: What all randomness derives from; >= 0.
-        on_progress: Called with a percentage (0..100) and a text, at most once an epoch and a part.
+        on_progress: Called with a percentage (0..100) and a text, once an epoch and a few times more.
         threads: Threads of PyTorch. At this size a second one gains a fifth on an idle machine, and costs a factor of
             ten to thirty as soon as another process wants the core that it waits on.
+        n_shifts: Shifts of the labels to fit for the nulls, most of the work; fewer than 19 test nothing.
+        workers: Groups of null networks fitted at the same time, each in a thread of its own; no result depends on it.
 
     Raises:
         InvalidInput: `seed` is negative.
@@ -66,24 +81,39 @@ def train_strategy(
     on_progress(0.0, "computing features and labels")
     inputs = compute_inputs(specification, bars)
     labels = make_labels(specification, bars)
-    folds, parts = _prepare_parts(specification, bars, inputs, labels)
+    rows = usable_rows(inputs, labels)
+    folds, parts = _prepare_parts(specification, bars, inputs, labels, rows)
     n_features = parts[0].rows.fitted_inputs.shape[1]
     stack = MlpStack(MlpShape(n_features, specification.model.hidden, specification.model.dropout))
     with torch_runtime(threads):
         state = _fit(stack, parts, specification, seed, on_progress)
-        on_progress(_PERCENT_AFTER_FIT, "predicting the test blocks")
-        predictions = _predict_test_blocks(stack, parts, state, specification.training.seeds)
-    report = _report(specification, bars, folds, parts, state, seed=seed, inputs=inputs)
+        nulls = measure_nulls(
+            stack,
+            parts[:-1],
+            rows,
+            labels,
+            _fit_settings(specification),
+            seed=seed,
+            n_shifts=n_shifts,
+            workers=workers,
+            on_shifts=_null_progress(on_progress, n_shifts),
+        )
+        on_progress(_PERCENT_AFTER_NULLS, "predicting the test blocks")
+        predictor = FoldPredictor(stack, parts[:-1], state, specification.training.seeds)
+        predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
+        calibration = predictor.calibration()
+    report = _report(
+        specification, bars, folds, parts, state, seed=seed, inputs=inputs, nulls=nulls, calibration=calibration
+    )
     model = _final_model(stack, specification, bars, parts[-1], state, seed)
     on_progress(100.0, "trained")
-    return TrainingOutcome(report, predictions, model)
+    return TrainingOutcome(report, predictions, fitted_predictions, model)
 
 
 def _prepare_parts(
-    specification: StrategySpecification, bars: Bars, inputs: FeatureInputs, labels: Labels
+    specification: StrategySpecification, bars: Bars, inputs: FeatureInputs, labels: Labels, rows: RowArray
 ) -> tuple[list[Fold], list[TrainingPart]]:
     """Return the folds and their training parts, followed by the part of the final model."""
-    rows = usable_rows(inputs, labels)
     folds = walk_forward(rows, labels.end, block_bounds(bars.timestamp, int(bars.known_at[-1])))
     parts = []
     for fold in folds:
@@ -127,26 +157,23 @@ def _fit(
         )
 
     on_progress(_PERCENT_BEFORE_FIT, f"fitting {len(tasks)} networks")
-    settings = FitSettings(training.epochs, training.batch_size, training.learning_rate, training.patience)
-    return fit_stack(stack, [part.rows for part in parts], tasks, settings, on_epoch=report_epoch)
+    return fit_stack(stack, [part.rows for part in parts], tasks, _fit_settings(specification), on_epoch=report_epoch)
 
 
-def _predict_test_blocks(stack: MlpStack, parts: Sequence[TrainingPart], state: FitState, n_seeds: int) -> Predictions:
-    """Return every fold's probabilities of its own test block, in time order."""
-    folds = parts[:-1]
-    probabilities = [
-        mean_probability(stack, _best_parameters(state, number, n_seeds), part.test_inputs)
-        for number, part in enumerate(folds)
-    ]
-    return Predictions(
-        bar_index=np.concatenate([part.test_bars for part in folds]).astype(np.int64),
-        fold=np.repeat(np.arange(1, len(folds) + 1, dtype=np.int8), [len(part.test_bars) for part in folds]),
-        probability=np.concatenate(probabilities),
-    )
+def _fit_settings(specification: StrategySpecification) -> FitSettings:
+    training = specification.training
+    return FitSettings(training.epochs, training.batch_size, training.learning_rate, training.patience)
 
 
-def _best_parameters(state: FitState, part: int, n_seeds: int) -> torch.Tensor:
-    return state.best_parameters[part * n_seeds : (part + 1) * n_seeds]
+def _null_progress(on_progress: ProgressCallback, n_shifts: int) -> Callable[[int], None]:
+    def report_shifts(n_done: int) -> None:
+        share = n_done / n_shifts
+        on_progress(
+            _PERCENT_AFTER_FIT + share * (_PERCENT_AFTER_NULLS - _PERCENT_AFTER_FIT),
+            f"fitted {n_done} of {n_shifts} shifts of the labels, which have nothing to teach",
+        )
+
+    return report_shifts
 
 
 def _report(
@@ -158,6 +185,8 @@ def _report(
     *,
     seed: int,
     inputs: FeatureInputs,
+    nulls: Nulls,
+    calibration: Calibration,
 ) -> TrainingReport:
     by_part = (len(parts), specification.training.seeds)
     accuracy = state.best_accuracy.reshape(by_part)[: len(folds)]
@@ -172,6 +201,8 @@ def _report(
             _fold_report(bars, fold, part, state, specification.training.seeds)
             for fold, part in zip(folds, parts[:-1], strict=True)
         ],
+        nulls=nulls,
+        calibration=calibration,
         coverage=parts[-1].encoder.coverage(inputs, all_rows),
         seed=seed,
         snapshot=bars.snapshot,

@@ -110,6 +110,16 @@ def workspace(tmp_path, sampled_data):
 
 
 @pytest.fixture
+def another_workspace(tmp_path_factory, sampled_data):
+    """A second fresh workspace with the samples."""
+    folder = tmp_path_factory.mktemp("another")
+    shutil.copytree(sampled_data, folder / "data")
+    workspace = Workspace(folder)
+    yield workspace
+    workspace.close()
+
+
+@pytest.fixture
 def empty_workspace(tmp_path):
     """A fresh workspace with nothing in it."""
     workspace = Workspace(tmp_path)
