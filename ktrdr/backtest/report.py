@@ -147,6 +147,24 @@ class TrialHistory(_Section):
     other_sharpes: TrialSharpes = TrialSharpes()
 
 
+class SelectionReport(_Section):
+    """This trial and all others of the same bars, chosen from by their Sharpe ratio. Reported, never decisive.
+
+    Attributes:
+        n_trials: Trials that traded on these days, this one included.
+        n_days: Session days that all of them have.
+        pbo: Probability of backtest overfitting: how often the best of one half of the days is in the lower half on the
+            other; one half is what pure luck shows.
+        spa_p_value: Hansen's test of superior ability: how often the best of so many without any return looks as good
+            as the best of these.
+    """
+
+    n_trials: int
+    n_days: int
+    pbo: FiniteFloat
+    spa_p_value: FiniteFloat
+
+
 class VerdictReport(_Section):
     """What statistics allow to be said. The worse of the two tests counts, so each top figure is the worse one.
 
@@ -165,6 +183,7 @@ class VerdictReport(_Section):
         market_adjusted: The test of the net returns less beta times buy-and-hold.
         market_betas: That beta per fold, from the rows that its networks were fitted on.
         history: What was known of other trials.
+        selection: The other trials of the same bars beside this one; null where there are none with a return.
     """
 
     value: VerdictValue
@@ -180,6 +199,7 @@ class VerdictReport(_Section):
     market_adjusted: SharpeTest
     market_betas: list[FiniteFloat]
     history: TrialHistory
+    selection: SelectionReport | None
 
 
 class CostReport(_Section):

@@ -58,12 +58,19 @@ def verdict_lines(backtest: Mapping[str, JsonValue]) -> Iterator[str]:
         f"  net Sharpe ratio {_ratio_words(verdict, 'net')}; less its share of buy-and-hold "
         f"{_ratio_words(verdict, 'market_adjusted')}"
     )
-    psr = value_at(verdict, "psr")
+    psr, n_trials = verdict.get("psr"), verdict.get("n_trials")
     if psr is not None:
+        luck = f"the luckiest of so many without skill would show about {figure(verdict.get('expected_best_sharpe'))}"
         yield (
-            f"  trials counted: {figure(verdict.get('n_trials'), 'd')}; the luckiest of so many without skill would "
-            f"show about {figure(verdict.get('expected_best_sharpe'))}; probability of being better "
-            f"{figure(psr, '.1%')}, 95% are needed"
+            f"  trials counted: {figure(n_trials, 'd')}; {luck if n_trials != 1 else 'nothing was selected yet'}; "
+            f"probability of being better {figure(psr, '.1%')}, 95% are needed"
+        )
+    selection = verdict.get("selection")
+    if isinstance(selection, dict):
+        yield (
+            f"  of {figure(selection.get('n_trials'), 'd')} trials on these bars the best of one half of the time is "
+            f"below the middle in the rest with probability {figure(selection.get('pbo'), '.0%')} (luck: 50%); if none "
+            f"earned anything, the best would look as good with p = {figure(selection.get('spa_p_value'), '.3f')}"
         )
     years = verdict.get("years_needed")
     if years is not None and verdict.get("value") == "inconclusive":

@@ -73,6 +73,20 @@ class TrialLedger:
         daily = [ratio for payload in payloads if (ratio := _daily_sharpe(payload)) is not None]
         return TrialHistory(n_trials=self.count(), other_sharpes=_spread(daily))
 
+    def returns_beside(self, trial_id: str) -> list[str]:
+        """Return the paths of the daily returns of all other trials of the same snapshot, relative to the workspace."""
+        query = sa.select(trial_events.c.trial_id, trial_events.c.event, trial_events.c.payload)
+        snapshots, paths = {}, {}
+        with self._database.engine.connect() as connection:
+            for trial, event, text in connection.execute(query):
+                payload = json.loads(text)
+                if event == OPENED:
+                    snapshots[trial] = payload.get("snapshot")
+                elif isinstance(payload.get("daily_returns"), str):
+                    paths[trial] = payload["daily_returns"]
+        snapshot = snapshots.get(trial_id)
+        return [path for trial, path in paths.items() if trial != trial_id and snapshots.get(trial) == snapshot]
+
     def unclosed(self) -> list[str]:
         """Return the ids of trials that have no outcome yet, oldest first."""
         closed = sa.select(trial_events.c.trial_id).where(trial_events.c.event == CLOSED)

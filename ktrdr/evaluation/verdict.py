@@ -8,7 +8,7 @@ import numpy as np
 
 from ktrdr.backtest.metrics import mean_holding_days
 from ktrdr.backtest.outcome import BacktestOutcome
-from ktrdr.backtest.report import SharpeTest, TrialHistory, VerdictReport, VerdictValue
+from ktrdr.backtest.report import SelectionReport, SharpeTest, TrialHistory, VerdictReport, VerdictValue
 from ktrdr.statistics.bootstrap import FEWEST_DAYS, sharpe_interval
 from ktrdr.statistics.luck import (
     SharpeEstimate,
@@ -26,7 +26,12 @@ POWER = 0.5  # of `years_needed`
 
 
 def reach_verdict(
-    outcome: BacktestOutcome, market_betas: list[float], history: TrialHistory, *, seed: int
+    outcome: BacktestOutcome,
+    market_betas: list[float],
+    history: TrialHistory,
+    *,
+    seed: int,
+    selection: SelectionReport | None = None,
 ) -> VerdictReport:
     """Test a backtest against luck and against the market. Pure: equal arguments give equal verdicts.
 
@@ -37,6 +42,7 @@ def reach_verdict(
         market_betas: Per fold, from the rows that its networks were fitted on.
         history: What the trial ledger knows.
         seed: What the intervals' draws derive from, as for the backtest.
+        selection: Of all trials of the same bars, to be reported beside; it decides nothing.
 
     Raises:
         ValueError: Not one beta per fold, or `n_trials` below 1.
@@ -76,6 +82,7 @@ def reach_verdict(
         market_adjusted=adjusted,
         market_betas=market_betas,
         history=history,
+        selection=selection,
     )
 
 

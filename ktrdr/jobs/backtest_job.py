@@ -10,6 +10,7 @@ from ktrdr.backtest.report import TrialHistory
 from ktrdr.backtest.run import run_backtest
 from ktrdr.config import load_settings
 from ktrdr.errors import OperationFailed
+from ktrdr.evaluation.selection import compare_with_trials
 from ktrdr.evaluation.verdict import reach_verdict
 from ktrdr.jobs.files import DAILY_RETURNS_FILE
 from ktrdr.market.store import BarStore
@@ -25,6 +26,7 @@ class BacktestJobRequest(BaseModel):
     strategy: str
     attempt: str
     history: TrialHistory
+    other_returns: list[str]
 
 
 def backtest(document: dict[str, JsonValue], report: Report) -> JsonValue:
@@ -51,7 +53,10 @@ def backtest(document: dict[str, JsonValue], report: Report) -> JsonValue:
     report(60.0, "reaching the verdict")
     fitted = read_predictions(folder / "fitted_predictions.parquet", bars).of_folds(len(bars))
     betas = measure_market_betas(specification, bars, fitted, series.costs)
-    outcome = outcome.with_verdict(reach_verdict(outcome, betas, request.history, seed=training.seed))
+    others = [settings.workspace / path for path in request.other_returns]
+    selection = compare_with_trials(outcome.equity.daily_returns(), others, seed=training.seed)
+    verdict = reach_verdict(outcome, betas, request.history, seed=training.seed, selection=selection)
+    outcome = outcome.with_verdict(verdict)
     report(80.0, "writing results")
     attempt = Path(request.attempt)
     write_backtest(attempt, outcome)

@@ -83,7 +83,10 @@ def backtest_operation(services: LaboratoryServices) -> Body:
                 configuration = _configuration(services, BACKTESTING, payload.strategy)
                 services.ledger.open_trial(work.operation_id, configuration)
             # Remembered with the step: a backtest that runs again after a crash is judged by the same history.
-            return services.ledger.history(trial_id).model_dump()
+            return {
+                "history": services.ledger.history(trial_id).model_dump(),
+                "other_returns": list[JsonValue](services.ledger.returns_beside(trial_id)),
+            }
 
         def publish() -> None:
             returns = attempt / DAILY_RETURNS_FILE
@@ -95,9 +98,9 @@ def backtest_operation(services: LaboratoryServices) -> Body:
             publish_files(attempt, folder, BACKTEST_FILES)
             discard_attempt(attempt)
 
-        history = await work.step("prepare", prepare)
+        known = _object(await work.step("prepare", prepare))
         try:
-            request: Payload = {"strategy": payload.strategy, "history": history}
+            request: Payload = {"strategy": payload.strategy, **known}
             result = _object(await work.run_job(_BACKTEST_JOB, request, attempt=attempt))
         except KtrdrError as error:
             if payload.trial_id is None:

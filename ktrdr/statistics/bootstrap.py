@@ -125,3 +125,28 @@ def _measure_resamples(
             ratios[draw] = 0.0
         else:
             ratios[draw] = math.copysign(RATIO_CAP, mean)
+
+
+def resampling_counts(n: int, generator: np.random.Generator, n_draws: int, new_block_probability: float) -> FloatArray:
+    """Return how often each of n observations comes up in each stationary resample (n_draws, n); rows add up to n.
+
+    With it a resampled mean of many series at once is one matrix product.
+    """
+    counts = np.zeros((n_draws, n))
+    for first in range(0, n_draws, _DRAWS_AT_ONCE):
+        chunk = counts[first : first + _DRAWS_AT_ONCE]
+        begins = generator.random(chunk.shape, dtype=np.float32) < new_block_probability
+        _count_resamples(begins, generator.integers(0, n, chunk.shape, dtype=np.int32), chunk)
+    return counts
+
+
+@njit(cache=True, nogil=True)
+def _count_resamples(begins: NDArray[np.bool_], starts: NDArray[np.int32], counts: FloatArray) -> None:
+    n_draws, n = counts.shape
+    for draw in range(n_draws):
+        place = 0
+        for step in range(n):
+            if step == 0 or begins[draw, step]:
+                place = starts[draw, step]
+            counts[draw, place] += 1.0
+            place = place + 1 if place + 1 < n else 0

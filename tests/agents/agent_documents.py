@@ -89,6 +89,7 @@ def verdict_report(*, value="inconclusive", n_trials=7, expected_best_sharpe=0.6
         market_adjusted=test,
         market_betas=[0.1] * 5,
         history=TrialHistory(n_trials=n_trials),
+        selection=None,
     )
 
 

@@ -60,6 +60,20 @@ def test_the_history_of_a_trial_counts_all_and_measures_those_that_got_as_far_as
     assert ledger.history("op_0").other_sharpes.count == 3
 
 
+def test_only_the_returns_of_other_trials_on_the_same_snapshot_stand_beside_a_trial(ledger):
+    for trial, snapshot, path in (
+        ("a", "s1", "a.parquet"),
+        ("b", "s1", None),
+        ("c", "s2", "c"),
+        ("d", "s1", "d.parquet"),
+    ):
+        ledger.open_trial(f"op_{trial}", {"snapshot": snapshot})
+        ledger.close_trial(f"op_{trial}", {"outcome": "x"} | ({} if path is None else {"daily_returns": path}))
+    ledger.open_trial("op_own", {"snapshot": "s1"})
+    assert ledger.returns_beside("op_own") == ["a.parquet", "d.parquet"]
+    assert ledger.returns_beside("op_a") == ["d.parquet"]
+
+
 def test_many_writers_make_one_unbroken_chain(database, ledger):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: ledger.open_trial(f"op_{number % 40}", {"n": number % 40}), range(80)))

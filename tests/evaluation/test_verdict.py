@@ -167,21 +167,21 @@ def test_after_the_needed_years_of_such_returns_a_strategy_is_a_candidate():
 
 def test_being_long_at_random_in_a_rising_market_is_no_edge():
     passed_on_net, candidates = 0, 0
-    for seed in range(100):
+    for seed in range(50):
         rng = np.random.default_rng(seed)
-        held = rng.normal(0.0012, 0.012, 1500)
-        held += 0.0012 - held.mean()
-        is_long = np.repeat(rng.random(300) < 0.7, 5)
+        held = rng.normal(0.0015, 0.012, 1000)
+        held += 0.0015 - held.mean()
+        is_long = np.repeat(rng.random(200) < 0.7, 5)
         verdict = judge(outcome_of(held * is_long, held), betas=[0.7] * 5)
         passed_on_net += verdict.net.psr >= 0.95
         candidates += verdict.value == "candidate"
-    assert passed_on_net > 70
-    assert candidates <= 9  # 5 % and two standard errors
+    assert passed_on_net > 35
+    assert candidates <= 5  # 5 % and two standard errors
 
 
 def test_the_best_of_many_trials_without_skill_is_seldom_a_candidate():
     found = 0
-    for search in range(100):
+    for search in range(60):
         rng = np.random.default_rng(search)
         noise = rng.normal(0, 0.01, (20, 900))
         best = noise[np.argmax(noise.mean(axis=1) / noise.std(axis=1))]

@@ -43,7 +43,7 @@ fuzzy_sets:
   roc: {input: roc, partition: [falling, flat, rising]}
 labels: {type: forward_return, horizon: 5}
 model: {type: mlp, hidden: [64, 64]}
-training: {epochs: 120, patience: 120, batch_size: 128, seeds: 3}
+training: {epochs: 20, patience: 20, batch_size: 128, seeds: 3}
 """
     folder = workspace.folder / "strategies" / "slow_spx_trend"
     folder.mkdir(parents=True)
