@@ -88,12 +88,12 @@ def test_the_p_value_of_a_strategy_without_skill_is_uniform_and_of_a_clairvoyant
 @pytest.mark.parametrize("risk", [{}, {"stop_loss": 1.0, "take_profit": 2.0, "max_holding_bars": 24}])
 def test_the_p_value_stays_uniform_over_many_strategies(risk):
     found = []
-    for seed in range(1500):
+    for seed in range(600):
         bars = weekday_bars(900, seed=seed)
         outcome = run_backtest(specification(risk=risk), bars, *signal(bars, seed=9000 + seed), COSTS, seed=seed)
         found.append(outcome.report.baselines.random_entry.p_value)
     assert scipy.stats.kstest(found, "uniform").pvalue > 0.01
-    assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.015)
+    assert np.mean(np.array(found) <= 0.05) == pytest.approx(0.05, abs=0.025)
 
 
 def test_the_seed_alone_decides_the_draws():
