@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test test-slow check bench clean
+.PHONY: demo test test-slow check bench budget-race chaos clean
 
 ## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
 demo: .venv/.runtime
@@ -11,9 +11,9 @@ demo: .venv/.runtime
 	$(BIN)/ktrdr --workspace $(DEMO) data samples
 	$(BIN)/ktrdr --workspace $(DEMO) agent trigger --model offline --until-completed 5
 
-## test: install and run every test
+## test: install and run every test, one file after the other in each of two processes
 test: .venv/.dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 ## test-slow: simulations of coverage, uniformity and skill that take minutes
 test-slow: .venv/.dev
@@ -30,6 +30,14 @@ check: .venv/.dev
 ## bench: speed side by side with named peers
 bench: .venv/.dev
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+## budget-race: sixty cycles on three workers, on SQLite and PostgreSQL, against a small daily limit, and the control
+budget-race: .venv/.dev
+	$(BIN)/pytest -q -s tests/agents/full_race.py
+
+## chaos: minutes of killed workers and other injected faults
+chaos: .venv/.dev
+	$(BIN)/pytest -m chaos tests/chaos
 
 clean:
 	rm -rf .venv $(DEMO) build *.egg-info

@@ -11,6 +11,7 @@ from ktrdr.errors import InvalidInput
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
 DEFAULT_PROFILE, STRICT_PROFILE = "default", "strict"
+DEFAULT_MCP_PORT = 8001
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,14 @@ class AgentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RepeatSettings:
+    """How often a phase that failed for a passing reason is tried again by itself, and how long it waits at first."""
+
+    times: int
+    backoff_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything a process is told from outside."""
 
@@ -75,6 +84,8 @@ class Settings:
     agent: AgentSettings
     max_concurrent_cycles: int
     training_start_timeout_s: float
+    checkpoint_interval_s: float
+    repeat: RepeatSettings
 
     def child_environment(self) -> dict[str, str]:
         """Return this process's environment with the workspace in it, for a process that it starts."""
@@ -99,6 +110,11 @@ class Settings:
     def attempts_folder(self) -> Path:
         """Where a phase writes before its files are whole."""
         return self.state_folder / "attempts"
+
+    @property
+    def checkpoints_folder(self) -> Path:
+        """Where trainings that have not ended keep how far they are, a folder for each operation."""
+        return self.state_folder / "checkpoints"
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -134,6 +150,11 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         agent=_agent_settings(variables),
         max_concurrent_cycles=int(_number(variables, "KTRDR_AGENT_MAX_CONCURRENT_CYCLES", 1, minimum=1)),
         training_start_timeout_s=_number(variables, "KTRDR_TRAINING_START_TIMEOUT_S", 60, minimum=0),
+        checkpoint_interval_s=_number(variables, "KTRDR_CHECKPOINT_INTERVAL_S", 5, minimum=0),
+        repeat=RepeatSettings(
+            times=int(_number(variables, "KTRDR_AGENT_PHASE_RETRIES", 2, minimum=0)),
+            backoff_s=_number(variables, "KTRDR_AGENT_PHASE_BACKOFF_S", 5, minimum=0),
+        ),
     )
 
 

@@ -9,6 +9,7 @@ KtrdrError
 ├── Conflict                valid, but not in this state: 409
 ├── OperationFailed         a phase or job cannot go on; its `reason` ends up on the operation
 ├── BudgetExceeded          a paid call that may cost more than is left: it is not made
+├── CheckpointUnusable      where a training stood, but another training, or damaged: it starts anew
 ├── WorkspaceUnusable       the folder or its database cannot be read or written: exit 1
 └── ServerUnreachable       an API was named and does not answer: exit 3
 
@@ -118,6 +119,12 @@ class BudgetExceeded(KtrdrError):
         self.needed_usd = needed_usd
         self.spent_usd = spent_usd
         self.limit_usd = limit_usd
+
+
+class CheckpointUnusable(KtrdrError):
+    """A checkpoint of another fit, or a damaged one. The message says what differs."""
+
+    reason = "checkpoint_unusable"
 
 
 class WorkspaceUnusable(KtrdrError):

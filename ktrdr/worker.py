@@ -1,6 +1,6 @@
 """A worker process: composition root of everything that runs operations.
 
-`python -m ktrdr.worker [--queues cycles,compute] [--owned]`, workspace and settings from the environment.
+`python -m ktrdr.worker [--queues cycles,compute] [--owned] [--no-schedules]`; all else comes from the environment.
 """
 
 import argparse
@@ -14,10 +14,13 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
-from ktrdr.agents.choice import InvokerChoice
+from ktrdr.agents.choice import InvokerChoice, model_chooser
 from ktrdr.agents.cycle import AGENT_ASSESSMENT, AGENT_DESIGN, AGENT_RESEARCH, research_cycle
 from ktrdr.agents.envelopes import envelope_reconciler
 from ktrdr.agents.phases import assessment_phase, design_phase
+from ktrdr.agents.schedule_store import ScheduleStore
+from ktrdr.agents.scheduler import CycleStarter
+from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings, load_settings
 from ktrdr.database.engine import open_database
@@ -39,7 +42,9 @@ ALL_QUEUES = (CYCLES_QUEUE, COMPUTE_QUEUE)
 _logger = logging.getLogger(__name__)
 
 
-def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRuntime, str]:
+def start_worker(
+    settings: Settings, queues: Sequence[str], *, starts_scheduled_cycles: bool
+) -> tuple[WorkerRuntime, str]:
     """Build everything, take a lease and begin to work. Returns the runtime and the worker's name.
 
     Raises:
@@ -68,7 +73,10 @@ def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRunti
     runtime.register(BACKTESTING, backtest_operation(services))
     runtime.add_chore(trial_reconciler(operations, ledger, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))
-    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder))
+    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder))
+    if starts_scheduled_cycles:
+        trigger = CycleTrigger(operations, settings, services.strategies, budget, model_chooser(settings.agent))
+        runtime.add_chore(CycleStarter(ScheduleStore(database), operations, trigger, utc_now).start_due)
     runtime.launch(queues, max_concurrent_cycles=settings.max_concurrent_cycles)
     return runtime, lease.executor_id
 
@@ -78,6 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     parser = argparse.ArgumentParser(prog="ktrdr worker", description="Run operations until told to stop.")
     parser.add_argument("--queues", default=",".join(ALL_QUEUES), help="which queues to serve (default: all)")
     parser.add_argument("--owned", action="store_true", help="die with the process that started this one")
+    parser.add_argument("--no-schedules", action="store_true", help="start no scheduled cycles")
     options = parser.parse_args(arguments)
     if options.owned:
         die_with_parent()
@@ -87,7 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     try:
-        runtime, name = start_worker(load_settings(), _parse_queues(options.queues))
+        queues = _parse_queues(options.queues)
+        starts_scheduled_cycles = CYCLES_QUEUE in queues and not options.no_schedules
+        runtime, name = start_worker(load_settings(), queues, starts_scheduled_cycles=starts_scheduled_cycles)
     except KtrdrError as error:
         sys.stderr.write(f"the worker cannot start: {error.message}\n")
         sys.exit(1)

@@ -31,7 +31,13 @@ HEAVY_OF_OURS = {
     "connect": "ktrdr.connect.hosted_app",  # a command that finds a server does not pay for the app
 }
 # Modules that are started by name and not imported.
-ENTRY_POINTS = {"ktrdr.cli.__main__", "ktrdr.worker", "ktrdr.jobs.training", "ktrdr.jobs.backtest"}
+ENTRY_POINTS = {
+    "ktrdr.cli.__main__",
+    "ktrdr.worker",
+    "ktrdr.mcp.__main__",
+    "ktrdr.jobs.training",
+    "ktrdr.jobs.backtest",
+}
 
 NESTING = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match, ast.AsyncFor, ast.AsyncWith)
 

@@ -8,7 +8,17 @@ from fastapi import APIRouter, FastAPI
 from ktrdr import __version__
 from ktrdr.api.composition import compose
 from ktrdr.api.edge import BodyLimits, EdgeMiddleware
-from ktrdr.api.endpoints import agent, backtests, health, markets, operations, strategies, training
+from ktrdr.api.endpoints import (
+    agent,
+    backtests,
+    health,
+    indicators,
+    markets,
+    operations,
+    schedules,
+    strategies,
+    training,
+)
 from ktrdr.api.errors import install_error_handlers
 from ktrdr.api.problem_responses import describe_problems
 from ktrdr.config import Settings
@@ -48,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(EdgeMiddleware, body_limits=BodyLimits(MAX_BODY_BYTES, {_IMPORT_PATH: MAX_IMPORT_BYTES}))
     install_error_handlers(app)
     routes = APIRouter(prefix=PREFIX)
-    for module in (agent, operations, strategies, training, backtests, markets):
+    for module in (agent, schedules, operations, strategies, training, backtests, markets, indicators):
         routes.include_router(module.router)
     app.include_router(routes)
     app.include_router(health.router)

@@ -1,5 +1,6 @@
 """A phase writes into a folder of its own; what it wrote appears in its place only when it is whole."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable
@@ -36,3 +37,20 @@ def publish_files(attempt: Path, destination: Path, names: Iterable[str]) -> Non
             if not target.exists():
                 raise
     sync_folder(destination)
+
+
+def publish_folder(attempt: Path, destination: Path) -> None:
+    """Rename an attempt into its place, where it appears whole. If it cannot, it is discarded.
+
+    Raises:
+        FileExistsError: Others have files there already.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(attempt, destination)  # replaces an empty folder, and no other
+    except OSError:
+        discard_attempt(attempt)
+        if destination.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(destination)) from None
+        raise
+    sync_folder(destination.parent)

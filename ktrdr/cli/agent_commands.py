@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from ktrdr.cli.options import Detach, Json, Seed, command_group
+from ktrdr.cli.schedule_commands import app as schedule_app
 
 app = command_group("Run research cycles: design, train, backtest, assess.")
+app.add_typer(schedule_app, name="schedule")
 
 
 @app.command("trigger")

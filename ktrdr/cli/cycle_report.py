@@ -59,6 +59,18 @@ def gates_of(cycle: OperationDocument) -> list[dict[str, JsonValue]]:
     return [gate for gate in gates if isinstance(gate, dict)] if isinstance(gates, list) else []
 
 
+def attempt_words(operation: OperationDocument) -> list[str]:
+    """Return a line for each attempt that ended before the present one."""
+    attempts = operation.metadata.get("attempts")
+    records = [each for each in attempts if isinstance(each, dict)] if isinstance(attempts, list) else []
+    again = {"worker": "tried again by itself", "resume": "resumed", "retry": "retried"}
+    return [
+        f"{each.get('phase')} ended with {each.get('reason')} at {each.get('at')}, "
+        f"{again.get(str(each.get('by')), 'set going again')}"
+        for each in records
+    ]
+
+
 def gate_words(gate: Mapping[str, JsonValue]) -> str:
     """Return a gate's result in one line."""
     name, result, observed, limit, profile = _gate_row(gate)

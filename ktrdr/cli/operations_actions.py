@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from ktrdr.cli.agent_actions import strategy_of
-from ktrdr.cli.cycle_report import cycle_lines, gate_words, gates_of, outcome_line
+from ktrdr.cli.cycle_report import attempt_words, cycle_lines, gate_words, gates_of, outcome_line
 from ktrdr.cli.exit_codes import ExitCode, exit_code_of_operation
 from ktrdr.cli.follow import say_detached, watch
 from ktrdr.cli.output import MISSING, print_document, print_document_line, print_lines, say, shorten, table_lines
 from ktrdr.cli.progress_display import progress_display
 from ktrdr.cli.session import run_action
+from ktrdr.clock import format_time
 from ktrdr.connect.connection import Connection
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.schemas.document import format_time
 from ktrdr.schemas.operations import OperationDocument
 
 
@@ -141,6 +141,8 @@ def _detail_lines(operation: OperationDocument) -> list[str]:
     for name, value in operation.metadata.items():
         if name == "gates":
             rows += [("gate", gate_words(gate)) for gate in gates_of(operation)]
+        elif name == "attempts":
+            rows += [("earlier attempt", words) for words in attempt_words(operation)]
         else:
             rows.append((name, _value_words(value)))
     return table_lines(("", ""), rows)[1:]

@@ -4,9 +4,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from ktrdr.cli.options import Json, OperationId, command_group
+from ktrdr.cli.options import Detach, Json, OperationId, command_group
 
-app = command_group("List, show, watch and cancel operations: cycles, their phases, trainings, backtests.")
+app = command_group(
+    "List, show, watch, cancel, resume and retry operations: cycles, their phases, trainings, backtests."
+)
 
 Status = Literal["pending", "running", "completed", "failed", "cancelled"]
 
@@ -42,6 +44,29 @@ def cancel(operation_id: OperationId, as_json: Json = False) -> None:
     from ktrdr.cli.operations_actions import cancel_operation
 
     cancel_operation(operation_id, as_json)
+
+
+@app.command("resume")
+def resume(operation_id: OperationId, detach: Detach = False, as_json: Json = False) -> None:
+    """Go on with a cancelled or interrupted cycle, training or backtest, and wait for its end.
+
+    Finished phases are not run again, and a training goes on from its last checkpoint.
+    A changed strategy file, changed bars or another version of ktrdr are refused.
+    """
+    from ktrdr.cli.revival_actions import resume_operation
+
+    resume_operation(operation_id, detach, as_json)
+
+
+@app.command("retry")
+def retry(operation_id: OperationId, detach: Detach = False, as_json: Json = False) -> None:
+    """Try a failed cycle, training or backtest again from the phase that failed, and wait for its end.
+
+    What a gate refused is not tried again: the same strategy on the same bars gives the same figures.
+    """
+    from ktrdr.cli.revival_actions import retry_operation
+
+    retry_operation(operation_id, detach, as_json)
 
 
 @app.command("watch")

@@ -17,6 +17,7 @@ COMMANDS = {
     "backtest": LazyCommand(_RUN, "Backtest a trained strategy out of sample.", command="backtest"),
     "serve": LazyCommand(_SERVE, "Serve the HTTP API, with workers, until stopped.", command="serve"),
     "worker": LazyCommand(_SERVE, "Run one worker until stopped.", command="worker"),
+    "mcp": LazyCommand("ktrdr.cli.mcp_commands", "Serve MCP clients such as Claude Desktop.", command="mcp"),
 }
 _WORKSPACE = (
     "--workspace DIR",

@@ -11,13 +11,16 @@ from pydantic import ValidationError
 from ktrdr.client.api_error import raise_for_error, raise_refusal
 from ktrdr.errors import InvalidInput, ServerUnreachable
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriggerAccepted, TriggerRequest
+from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriedStrategies, TriggerAccepted, TriggerRequest
 from ktrdr.schemas.document import Document, RequestBody
 from ktrdr.schemas.health import Health, Readiness
+from ktrdr.schemas.indicators import IndicatorList
 from ktrdr.schemas.markets import ImportDocument, MarketList
 from ktrdr.schemas.operations import OperationDocument, OperationList
+from ktrdr.schemas.schedules import NewSchedule, ScheduleDocument, ScheduleList
 from ktrdr.schemas.strategies import (
     BacktestRequest,
+    DesignRequest,
     StrategyDetail,
     StrategyList,
     TrainingRequest,
@@ -25,6 +28,7 @@ from ktrdr.schemas.strategies import (
 )
 
 PREFIX = "/api/v1"
+_SCHEDULES = f"{PREFIX}/agent/schedules"
 YAML_HEADERS = {"content-type": "application/yaml"}
 Answer = TypeVar("Answer", bound=Document)
 Parameters = Mapping[str, str | int | None]
@@ -63,6 +67,30 @@ class ApiClient:
         """Ask what LLM calls cost in the last `days` days, and what is left of today."""
         return _read(BudgetDocument, await self._send("GET", f"{PREFIX}/agent/budget", parameters={"days": days}))
 
+    async def agent_memory(self, limit: int) -> TriedStrategies:
+        """Return what was tried last and how it ended, newest first."""
+        return _read(TriedStrategies, await self._send("GET", f"{PREFIX}/agent/memory", parameters={"limit": limit}))
+
+    async def schedules(self) -> ScheduleList:
+        """Return all schedules, oldest first."""
+        return _read(ScheduleList, await self._send("GET", _SCHEDULES))
+
+    async def add_schedule(self, request: NewSchedule) -> ScheduleDocument:
+        """Make a schedule."""
+        return _read(ScheduleDocument, await self._send("POST", _SCHEDULES, body=request))
+
+    async def pause_schedule(self, schedule: str) -> ScheduleDocument:
+        """Pause the schedule of an id or name."""
+        return _read(ScheduleDocument, await self._send("POST", f"{_SCHEDULES}/{_segment(schedule)}/pause"))
+
+    async def resume_schedule(self, schedule: str) -> ScheduleDocument:
+        """Resume the schedule of an id or name, its failures forgiven."""
+        return _read(ScheduleDocument, await self._send("POST", f"{_SCHEDULES}/{_segment(schedule)}/resume"))
+
+    async def remove_schedule(self, schedule: str) -> ScheduleDocument:
+        """Remove the schedule of an id or name; what it was is returned."""
+        return _read(ScheduleDocument, await self._send("DELETE", f"{_SCHEDULES}/{_segment(schedule)}"))
+
     async def list_operations(
         self,
         *,
@@ -94,6 +122,14 @@ class ApiClient:
         """Cancel an operation and its children."""
         return _read(OperationDocument, await self._send("POST", f"{_operation_path(operation_id)}/cancel"))
 
+    async def resume(self, operation_id: str) -> OperationDocument:
+        """Set a cancelled or interrupted operation going again."""
+        return _read(OperationDocument, await self._send("POST", f"{_operation_path(operation_id)}/resume"))
+
+    async def retry(self, operation_id: str) -> OperationDocument:
+        """Try a failed operation again."""
+        return _read(OperationDocument, await self._send("POST", f"{_operation_path(operation_id)}/retry"))
+
     async def strategies(self) -> StrategyList:
         """Return all stored strategies, oldest first."""
         return _read(StrategyList, await self._send("GET", f"{PREFIX}/strategies"))
@@ -110,6 +146,10 @@ class ApiClient:
         """Store a strategy file."""
         return _read(StrategyDetail, await self._send("POST", f"{PREFIX}/strategies", yaml=text))
 
+    async def add_design(self, request: DesignRequest) -> StrategyDetail:
+        """Store a strategy that an agent designed, with who made it."""
+        return _read(StrategyDetail, await self._send("POST", f"{PREFIX}/strategies/designs", body=request))
+
     async def train(self, request: TrainingRequest) -> OperationDocument:
         """Start a training."""
         return _read(OperationDocument, await self._send("POST", f"{PREFIX}/training", body=request))
@@ -117,6 +157,10 @@ class ApiClient:
     async def backtest(self, request: BacktestRequest) -> OperationDocument:
         """Start a backtest."""
         return _read(OperationDocument, await self._send("POST", f"{PREFIX}/backtests", body=request))
+
+    async def indicators(self) -> IndicatorList:
+        """Return what a strategy file may use."""
+        return _read(IndicatorList, await self._send("GET", f"{PREFIX}/indicators"))
 
     async def markets(self) -> MarketList:
         """Return all stored series."""

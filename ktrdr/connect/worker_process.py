@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +14,8 @@ from ktrdr.operations.leases import live_workers
 WORKER_LOG = "worker.log"
 ALL_QUEUES = frozenset({"cycles", "compute"})
 MAX_STARTS = 3
+# A worker that lived so long was well: its end is no reason to mistrust the next one.
+HEALTHY_AFTER_S = 60.0
 _STOP_PATIENCE_S = 5.0
 _LOG_TAIL_BYTES = 4096
 _FAILURE_PREFIX = "the worker cannot start: "
@@ -74,7 +77,7 @@ class WorkerProcess:
         return lines[-1] if lines else ""
 
 
-def start_worker_process(settings: Settings) -> WorkerProcess:
+def start_worker_process(settings: Settings, *, starts_scheduled_cycles: bool) -> WorkerProcess:
     """Start a worker of a workspace; its log goes to `.ktrdr/worker.log`.
 
     Raises:
@@ -84,7 +87,7 @@ def start_worker_process(settings: Settings) -> WorkerProcess:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
-            return WorkerProcess(_spawn(settings, file), log, file.tell())
+            return WorkerProcess(_spawn(settings, file, starts_scheduled_cycles), log, file.tell())
     except OSError as error:
         raise WorkspaceUnusable(
             f"cannot write {log}: {error.strerror}. Check who owns the folder, or choose another with --workspace "
@@ -92,8 +95,10 @@ def start_worker_process(settings: Settings) -> WorkerProcess:
         ) from error
 
 
-def _spawn(settings: Settings, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = (sys.executable, "-m", "ktrdr.worker", "--owned")
+def _spawn(settings: Settings, log: IO[bytes], starts_scheduled_cycles: bool) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ktrdr.worker", "--owned"]
+    if not starts_scheduled_cycles:
+        command.append("--no-schedules")
     return subprocess.Popen(
         command,
         env=settings.child_environment(),
@@ -112,6 +117,7 @@ class WorkerKeeper:
         self._own: WorkerProcess | None = None
         self._own_is_ready = False
         self._starts = 0
+        self._started_at = 0.0
 
     async def ensure_worker(self) -> None:
         """Return once somebody works. Call it again while waiting: another's worker may go away.
@@ -132,13 +138,18 @@ class WorkerKeeper:
             return
         if self._served_queues() >= ALL_QUEUES:
             return
+        if time.monotonic() - self._started_at >= HEALTHY_AFTER_S:
+            self._starts = 0
         if self._starts >= MAX_STARTS:
             assert self._own is not None
             raise KtrdrError(self._own.describe_end(), reason="worker_failed")
         self._starts += 1
         if self._own is not None:
             self._own.stop()
-        self._own, self._own_is_ready = start_worker_process(self._settings), False
+        self._started_at = time.monotonic()
+        # A scheduled cycle would take the command's own slot, and be cut off when the command ends.
+        self._own = start_worker_process(self._settings, starts_scheduled_cycles=False)
+        self._own_is_ready = False
 
     def close(self) -> None:
         """Stop the worker that this keeper started, if any."""

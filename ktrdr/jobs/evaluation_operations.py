@@ -8,18 +8,25 @@ from ktrdr.artifacts.attempt import discard_attempt, publish_files
 from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, DAILY_RETURNS_FILE, TRAINING_FILES, daily_returns_path
+from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.runtime import Body
-from ktrdr.operations.work import Payload, Work
+from ktrdr.operations.work import JobOutcome, Payload, Repetition, Work
 
 TRAINING, BACKTESTING = "training", "backtesting"
+# The machine's fault, mostly: another process took its memory. What a job says itself it would say again.
+_PASSING_REASONS = frozenset({"process_died"})
 _TRAINING_JOB, _BACKTEST_JOB = "ktrdr.jobs.training", "ktrdr.jobs.backtest"
 
 
 class TrainingPayload(BaseModel):
-    """What a `training` operation is asked. A cycle closes its trial itself, after the gates."""
+    """What a `training` operation is asked. A cycle closes its trial itself, after the gates.
+
+    `strategy_sha256` is what the strategy was when the work on it began.
+    """
 
     strategy: str
+    strategy_sha256: str
     seed: int
     part_of_cycle: bool
 
@@ -33,49 +40,61 @@ class BacktestPayload(BaseModel):
 
 def training_operation(services: LaboratoryServices) -> Body:
     """Return the body of `training`: counts the trial, trains, puts the files in place, returns the gate's metrics."""
+    again = _repetition(services)
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = TrainingPayload.model_validate(document)
         folder = services.strategies.folder(payload.strategy)
 
-        def open_trial() -> None:
+        checkpoints = services.settings.checkpoints_folder / work.operation_id
+
+        def open_trial() -> JsonValue:
             services.operations.write_metadata(work.operation_id, {"strategy_name": payload.strategy})
+            require_same_strategy(services.strategies.read(payload.strategy), payload.strategy_sha256)
             configuration = _configuration(services, TRAINING, payload.strategy)
             services.ledger.open_trial(work.operation_id, {**configuration, "seed": payload.seed})
+            return {name: configuration[name] for name in ("strategy_sha256", "snapshot")}
 
         def publish() -> None:
-            # What was computed from an earlier training of this strategy no longer belongs to it.
-            for name in (*ASSESSMENT_FILES, *reversed(BACKTEST_FILES)):
-                (folder / name).unlink(missing_ok=True)
+            if (attempt / TRAINING_FILES[-1]).exists():  # else it was done before a crash: later phases may have begun
+                # What was computed from an earlier training of this strategy no longer belongs to it.
+                for name in (*ASSESSMENT_FILES, *reversed(BACKTEST_FILES)):
+                    (folder / name).unlink(missing_ok=True)
             publish_files(attempt, folder, TRAINING_FILES)
             discard_attempt(attempt)
+            discard_attempt(checkpoints)
 
-        attempt = services.settings.attempts_folder / work.operation_id
-        await work.step("open_trial", open_trial)
+        basis = await work.step("open_trial", open_trial)
+        request: Payload = {
+            "strategy": payload.strategy,
+            **_object(basis),
+            "seed": payload.seed,
+            "checkpoints": str(checkpoints),
+        }
         try:
-            request: Payload = {"strategy": payload.strategy, "seed": payload.seed}
-            result = await work.run_job(_TRAINING_JOB, request, attempt=attempt)
+            trained = await work.repeating(TRAINING, lambda: _run_job(services, work, _TRAINING_JOB, request), again)
         except KtrdrError as error:
             if not payload.part_of_cycle:
                 services.ledger.close_trial(work.operation_id, {"outcome": f"training_failed:{error.reason}"})
             raise
+        attempt, result = trained.attempt, _object(trained.result)
         await work.step("publish", publish)
         if not payload.part_of_cycle:
-            outcome: Payload = {"outcome": "trained", **_object(result)}
+            outcome: Payload = {"outcome": "trained", **result}
             await work.step("close_trial", lambda: services.ledger.close_trial(work.operation_id, outcome))
-        return {"strategy_name": payload.strategy, "strategy_path": str(folder), **_object(result)}
+        return {"strategy_name": payload.strategy, "strategy_path": str(folder), **result}
 
     return body
 
 
 def backtest_operation(services: LaboratoryServices) -> Body:
     """Return the body of `backtesting`: trades the test blocks, publishes the files, returns metrics and verdict."""
+    again = _repetition(services)
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = BacktestPayload.model_validate(document)
         folder = services.strategies.folder(payload.strategy)
         trial_id = payload.trial_id or work.operation_id
-        attempt = services.settings.attempts_folder / work.operation_id
 
         def prepare() -> JsonValue:
             services.operations.write_metadata(work.operation_id, {"strategy_name": payload.strategy})
@@ -94,18 +113,20 @@ def backtest_operation(services: LaboratoryServices) -> Body:
                 write_bytes_atomically(
                     daily_returns_path(services.settings.state_folder, trial_id), returns.read_bytes()
                 )
-            (folder / ASSESSMENT_FILES[0]).unlink(missing_ok=True)
+            if (attempt / BACKTEST_FILES[-1]).exists():  # else it was done before a crash: an assessment may have begun
+                (folder / ASSESSMENT_FILES[0]).unlink(missing_ok=True)
             publish_files(attempt, folder, BACKTEST_FILES)
             discard_attempt(attempt)
 
         known = _object(await work.step("prepare", prepare))
         try:
             request: Payload = {"strategy": payload.strategy, **known}
-            result = _object(await work.run_job(_BACKTEST_JOB, request, attempt=attempt))
+            traded = await work.repeating(BACKTESTING, lambda: _run_job(services, work, _BACKTEST_JOB, request), again)
         except KtrdrError as error:
             if payload.trial_id is None:
                 services.ledger.close_trial(trial_id, {"outcome": f"backtest_failed:{error.reason}"})
             raise
+        attempt, result = traded.attempt, _object(traded.result)
         await work.step("publish", publish)
         if payload.trial_id is None:
             outcome = backtest_outcome(services, trial_id, "backtested", result)
@@ -113,6 +134,14 @@ def backtest_operation(services: LaboratoryServices) -> Body:
         return {"strategy_name": payload.strategy, "strategy_path": str(folder), **result}
 
     return body
+
+
+def _repetition(services: LaboratoryServices) -> Repetition:
+    return Repetition(_PASSING_REASONS, services.settings.repeat.times, services.settings.repeat.backoff_s)
+
+
+async def _run_job(services: LaboratoryServices, work: Work, module: str, request: Payload) -> JobOutcome:
+    return await work.run_job(module, request, attempts=services.settings.attempts_folder)
 
 
 def _configuration(services: LaboratoryServices, kind: str, strategy: str) -> Payload:

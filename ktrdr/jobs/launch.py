@@ -26,7 +26,10 @@ def start_training(
     bars.series(specification.symbol, specification.timeframe)
     refuse_busy_strategy(operations, strategy)
     payload = TrainingPayload(
-        strategy=strategy, seed=DEFAULT_TRAINING_SEED if seed is None else seed, part_of_cycle=False
+        strategy=strategy,
+        strategy_sha256=specification.sha256(),
+        seed=DEFAULT_TRAINING_SEED if seed is None else seed,
+        part_of_cycle=False,
     )
     return operations.enqueue(
         TRAINING, queue=COMPUTE_QUEUE, payload=payload.model_dump(), metadata=_metadata(strategy, payload.seed)

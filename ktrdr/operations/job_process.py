@@ -7,30 +7,23 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import JsonValue
 
 from ktrdr.errors import OperationFailed
 
-OWNERSHIP_POLL_S = 0.2
 STDERR_LINES_KEPT = 20
 MAX_LINE_BYTES = 4 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class JobHooks:
-    """What the worker offers a running job."""
-
-    report: Callable[[float, str], Coroutine[Any, Any, None]]
-    may_go_on: Callable[[], Coroutine[Any, Any, bool]]
+Report = Callable[[float, str], Coroutine[Any, Any, None]]
 
 
-async def run_job(module: str, request: dict[str, JsonValue], hooks: JobHooks) -> JsonValue:
+async def run_job(module: str, request: dict[str, JsonValue], report: Report) -> JsonValue:
     """Run `python -m module` with a request on its stdin and return the result it speaks on stdout.
 
-    The process is killed, with all it started, when this coroutine is cancelled or the operation is no longer ours.
+    The process is killed, with all it started, when this coroutine is cancelled.
 
     Raises:
         OperationFailed: The job says so, or it ends without a result (reason `process_died`).
@@ -45,20 +38,18 @@ async def run_job(module: str, request: dict[str, JsonValue], hooks: JobHooks) -
         start_new_session=True,  # a group of its own, so that a kill takes everything it started
         limit=MAX_LINE_BYTES,
     )
-    watch = asyncio.create_task(_watch_ownership(process, hooks))
     errors = asyncio.create_task(_keep_stderr(process))
     try:
-        return await _converse(process, request, hooks, errors)
+        return await _converse(process, request, report, errors)
     finally:
         _kill_group(process)
-        watch.cancel()
-        await asyncio.gather(watch, errors, process.wait(), return_exceptions=True)
+        await asyncio.gather(errors, process.wait(), return_exceptions=True)
 
 
 async def _converse(
     process: asyncio.subprocess.Process,
     request: dict[str, JsonValue],
-    hooks: JobHooks,
+    report: Report,
     errors: "asyncio.Task[list[str]]",
 ) -> JsonValue:
     assert process.stdin is not None
@@ -69,25 +60,14 @@ async def _converse(
         message = json.loads(line)
         match message["kind"]:
             case "progress":
-                await hooks.report(message["percentage"], message["current_step"])
+                await report(message["percentage"], message["current_step"])
             case "result":
                 result: JsonValue = message["result"]
                 return result
             case "error":
                 raise OperationFailed(message["message"], reason=message["reason"])
     code = await process.wait()
-    if not await hooks.may_go_on():
-        await asyncio.sleep(5)  # cancelled: the engine stops this step within a second
     raise OperationFailed(_describe_death(code, await errors), reason="process_died")
-
-
-async def _watch_ownership(process: asyncio.subprocess.Process, hooks: JobHooks) -> None:
-    # The engine looks for a cancellation once a second only; a cancelled job must be dead within one.
-    while process.returncode is None:
-        if not await hooks.may_go_on():
-            _kill_group(process)
-            return
-        await asyncio.sleep(OWNERSHIP_POLL_S)
 
 
 async def _keep_stderr(process: asyncio.subprocess.Process) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dbos import DBOS
 from dbos import error as dbos_errors
+from dbos._context import assert_current_dbos_context
 from pydantic import JsonValue
 
 from ktrdr.clock import Clock
@@ -21,6 +22,9 @@ from ktrdr.operations.work import Payload, Work, WorkerServices, Workflow
 
 CYCLES_QUEUE = "cycles"
 COMPUTE_QUEUE = "compute"
+# Phases of a cycle begin in the cycle's own worker. One that is set going again waits here for any that serves cycles:
+# in their queue it would wait for the slot that its own cycle holds.
+PHASES_QUEUE = "phases"
 QUEUE_POLL_S = 0.2
 SUPERVISION_INTERVAL_S = 1.0
 MAX_TAKEOVERS = 3
@@ -62,9 +66,10 @@ class WorkerRuntime:
         """Make this worker able to run an operation type."""
 
         async def run(payload: Payload) -> JsonValue:
-            operation_id = DBOS.workflow_id
-            assert operation_id is not None
-            return await self._run(Work(operation_id, self._services), body, payload)
+            # Private, but nothing public names the execution, only the operation; dbos is pinned exactly.
+            context = assert_current_dbos_context()
+            assert context.owner_xid is not None
+            return await self._run(Work(context.workflow_id, context.owner_xid, self._services), body, payload)
 
         self._workflows[operation_type] = DBOS.workflow(name=operation_type, max_recovery_attempts=MAX_TAKEOVERS)(run)
 
@@ -74,7 +79,7 @@ class WorkerRuntime:
 
     def launch(self, queues: Sequence[str], *, max_concurrent_cycles: int) -> None:
         """Start taking work from the queues, first of all what this executor left unfinished."""
-        DBOS.listen_queues(list(queues))
+        DBOS.listen_queues([*queues, *([PHASES_QUEUE] if CYCLES_QUEUE in queues else [])])
         DBOS.launch()
         DBOS.register_queue(
             CYCLES_QUEUE,
@@ -83,6 +88,7 @@ class WorkerRuntime:
             polling_interval_sec=QUEUE_POLL_S,
             on_conflict="always_update",
         )
+        DBOS.register_queue(PHASES_QUEUE, polling_interval_sec=QUEUE_POLL_S, on_conflict="always_update")
         DBOS.register_queue(
             COMPUTE_QUEUE, worker_concurrency=1, polling_interval_sec=QUEUE_POLL_S, on_conflict="always_update"
         )
@@ -135,11 +141,11 @@ class WorkerRuntime:
 
 
 class _ExpectedFailures(logging.Filter):
-    """Drops the engine's trace of a failure that is an operation's honest outcome and stands on its row."""
+    """Drops the engine's trace of a failure or cancellation that is an operation's honest outcome, as its row says."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, KtrdrError)
+        return not isinstance(error, KtrdrError | dbos_errors.DBOSAwaitedWorkflowCancelledError)
 
 
 def _adopt_engine_log() -> None:

@@ -31,7 +31,9 @@ from ktrdr.operations.serializer import JsonSerializer
 
 APPLICATION_NAME = "ktrdr"
 # Raised only when the order of a workflow's steps changes: running operations of another version are not taken up.
-APPLICATION_VERSION = "1"
+APPLICATION_VERSION = "2"
+# Held by whoever counts active operations and adds one, or decides by an operation's end what becomes of its traces.
+TRIGGER_LOCK = "trigger"
 MAX_PAGE = 200
 METADATA_PREFIX = "metadata."
 
@@ -49,7 +51,10 @@ _ACTIVE = [name for name, status in _STATUS.items() if not status.is_terminal]
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
 # The engine's own time is indexed, but has whole seconds on SQLite before Python 3.12: ours decides within a second.
-_CREATED_AT_MS = sa.func.coalesce(SystemSchema.workflow_status.c.attributes["created_at"].as_integer(), 0)
+# Read as text first: PostgreSQL's `integer` does not hold it.
+_CREATED_AT_MS = sa.func.coalesce(
+    sa.cast(SystemSchema.workflow_status.c.attributes["created_at"].as_string(), sa.BigInteger), 0
+)
 _PAGE_KEY = (SystemSchema.workflow_status.c.created_at, _CREATED_AT_MS, SystemSchema.workflow_status.c.workflow_uuid)
 _CANCEL_SWEEPS = 20
 _CANCEL_SWEEP_PAUSE_S = 0.05
@@ -105,6 +110,15 @@ class OperationStore:
             payload,
         )
         return self.get(operation_id)
+
+    @property
+    def engine_client(self) -> DBOSClient:
+        """The engine's own client, for the modules of this package."""
+        return self._client
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """Return a connection to the engine's tables, for the modules of this package."""
+        return self._engine.connect()
 
     def new_id(self, operation_type: str) -> str:
         """Return an id for an operation that is yet to be enqueued, for what must be written down before it is."""
@@ -177,6 +191,12 @@ class OperationStore:
         found = self._select(table.c.name == operation_type, table.c.status.in_(_ACTIVE), limit=None)
         return sorted(found, key=lambda operation: operation.created_at)
 
+    def with_metadata(self, operation_type: str, key: str, value: str, *, limit: int) -> Operations:
+        """Return the operations of a type whose metadata has this text under this key, newest first."""
+        table = SystemSchema.workflow_status
+        attribute = table.c.attributes[METADATA_PREFIX + key].as_string()
+        return self._select(table.c.name == operation_type, attribute == value, limit=limit)
+
     def count(self, operation_type: str) -> int:
         """Return how many operations of a type were ever created here."""
         table = SystemSchema.workflow_status
@@ -199,7 +219,8 @@ class OperationStore:
                 reason="operation_ended",
                 operation_id=operation_id,
             )
-        self._cancel_all([operation_id])
+        with self.exclusive_lock(TRIGGER_LOCK):  # not between the children and the parent of a family that is resumed
+            self._cancel_all([operation_id])
         # A parent that was about to start a child when it was cancelled may still have done so.
         for _ in range(_CANCEL_SWEEPS):
             family = self._family(operation_id)
@@ -218,10 +239,30 @@ class OperationStore:
             .join(parent, parent.c.workflow_uuid == child.c.parent_workflow_id)
             .where(child.c.status.in_(_ACTIVE), parent.c.status == "CANCELLED")
         )
+
+        def orphans() -> Sequence[str]:
+            with self._engine.connect() as connection:
+                return connection.execute(query).scalars().all()
+
+        if orphans():
+            # A family that is being resumed looks the same for a moment: its children come first.
+            with self.exclusive_lock(TRIGGER_LOCK):
+                self._cancel_all(orphans())
+
+    def was_lost(self, operation_id: str) -> bool:
+        """Whether an operation failed because every worker that tried it died."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.status).where(table.c.workflow_uuid == operation_id)
         with self._engine.connect() as connection:
-            orphans = connection.execute(query).scalars().all()
-        if orphans:
-            self._cancel_all(orphans)
+            return bool(connection.execute(query).scalar_one() == "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+
+    def executor(self, operation_id: str) -> str | None:
+        """Return the executor id that holds, or last held, an operation."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.executor_id).where(table.c.workflow_uuid == operation_id)
+        with self._engine.connect() as connection:
+            found: str | None = connection.execute(query).scalar_one()
+        return found
 
     def running_executors(self) -> set[str]:
         """Return the executor ids that hold running operations, alive or not."""
@@ -234,13 +275,20 @@ class OperationStore:
         """Return a context that only one holder at a time is in, over all threads, processes and machines."""
         return exclusive_lock(self._database, name)
 
-    def is_owned_by(self, operation_id: str, executor_id: str) -> bool:
-        """Whether an operation runs and this executor holds it: else its work must stop and its word not count."""
+    def is_owned_by(self, operation_id: str, owner: str) -> bool:
+        """Whether the execution with this token holds the operation: else its work must stop and its word not count."""
         table = SystemSchema.workflow_status
-        query = sa.select(table.c.status, table.c.executor_id).where(table.c.workflow_uuid == operation_id)
+        query = sa.select(table.c.status, table.c.owner_xid).where(table.c.workflow_uuid == operation_id)
         with self._engine.connect() as connection:
             row = connection.execute(query).one_or_none()
-        return row is not None and tuple(row) == ("PENDING", executor_id)
+        return row is not None and tuple(row) == ("PENDING", owner)
+
+    def has_ended(self, operation_id: str) -> bool:
+        """Whether nothing more happens to an operation by itself."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.status).where(table.c.workflow_uuid == operation_id)
+        with self._engine.connect() as connection:
+            return _STATUS[connection.execute(query).scalar_one()].is_terminal
 
     def write_attributes(self, operation_id: str, attributes: dict[str, JsonValue]) -> None:
         """Merge top-level attributes into an operation's row."""

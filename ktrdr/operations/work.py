@@ -1,19 +1,24 @@
 """What the body of an operation may do: durable steps, children, a job process, words about itself."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import math
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from dbos import DBOS, SetWorkflowAttributes, SetWorkflowID
 from dbos import error as dbos_errors
+from dbos._error import DBOSWorkflowConflictIDError
 from pydantic import JsonValue
+from sqlalchemy.exc import OperationalError
 
 from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
-from ktrdr.clock import Clock
+from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
 from ktrdr.errors import KtrdrError, OperationFailed
-from ktrdr.operations.job_process import OWNERSHIP_POLL_S, JobHooks, run_job
+from ktrdr.operations.history import attempt_record, note_attempt
+from ktrdr.operations.job_process import run_job
 from ktrdr.operations.leases import live_workers
 from ktrdr.operations.operation import OperationStatus, new_operation_id
 from ktrdr.operations.serializer import error_reason
@@ -25,7 +30,8 @@ from ktrdr.operations.store import (
 )
 
 CHILD_POLL_S = 0.2
-ENGINE_PATIENCE_S = 5.0
+OWNERSHIP_POLL_S = 0.2
+BACKOFF_GROWTH = 4
 
 Payload = dict[str, JsonValue]
 T = TypeVar("T")
@@ -43,15 +49,42 @@ class WorkerServices:
     workflows: dict[str, Workflow]
 
 
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """When something that failed is tried again: for these reasons, so often, each time after a longer pause."""
+
+    reasons: frozenset[str]
+    times: int
+    backoff_s: float
+
+    def pause_s(self, number: int) -> float:
+        """Return how long to wait before the repetition of this number, from 0."""
+        return self.backoff_s * float(BACKOFF_GROWTH**number)
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """What a job answered, and the folder that it filled."""
+
+    result: JsonValue
+    attempt: Path
+
+
 class Work:
     """One execution of an operation's body.
 
     After a crash the body runs again from its first line; finished steps and children answer from memory. Between
     steps it must therefore be a pure function of its payload and of what the steps returned.
+
+    Args:
+        operation_id: Which operation.
+        owner: The engine's token of this execution. Whoever takes the operation over, or resumes it, gets another one.
+        services: What the worker offers.
     """
 
-    def __init__(self, operation_id: str, services: WorkerServices) -> None:
+    def __init__(self, operation_id: str, owner: str, services: WorkerServices) -> None:
         self.operation_id = operation_id
+        self._owner = owner
         self._services = services
         self._store = services.store
 
@@ -63,34 +96,33 @@ class Work:
 
         return await DBOS.run_step_async({"name": name}, run)
 
-    async def interruptible_step(self, name: str, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Run a coroutine once and remember its JSON result; it is cancelled with the operation."""
-        return await DBOS.run_step_async({"name": name, "preemptible": True}, coroutine)
-
     async def owned_step(self, name: str, coroutine: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """As `interruptible_step`, but the coroutine is cancelled within a second of its operation's end.
+        """Run a coroutine once and remember its JSON result; it is cancelled soon after its operation ended.
 
-        The engine looks for a cancellation once a second only, and never whether another worker took the work over.
+        The engine looks for a cancellation once a second only, and neither whether another worker took the work over
+        nor whether it was cancelled and resumed in between.
         """
 
         async def run() -> T:
             task = asyncio.ensure_future(coroutine())
             try:
                 while not (await asyncio.wait({task}, timeout=OWNERSHIP_POLL_S))[0]:
-                    if not await self._is_ours():
-                        break
-                if task.done():
-                    return task.result()
+                    await self._stop_unless_ours()
+                return task.result()
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
-            await asyncio.sleep(ENGINE_PATIENCE_S)  # cancelled: the engine stops this step within a second
-            raise OperationFailed("another worker has taken this operation over", reason="taken_over")
 
-        return await self.interruptible_step(name, run)
+        return await DBOS.run_step_async({"name": name, "preemptible": True}, run)
 
-    async def _is_ours(self) -> bool:
-        return await asyncio.to_thread(self._store.is_owned_by, self.operation_id, self._services.executor_id)
+    async def _stop_unless_ours(self) -> None:
+        try:
+            ours = await asyncio.to_thread(self._store.is_owned_by, self.operation_id, self._owner)
+        except OperationalError:
+            return  # a database that is away for a while is no reason to throw work away
+        if not ours:
+            # The engine's own way to end an execution that has lost its operation: nothing of it is recorded.
+            raise DBOSWorkflowConflictIDError(self.operation_id)
 
     async def annotate(self, metadata: Payload) -> None:
         """Set keys of this operation's metadata, once."""
@@ -105,22 +137,65 @@ class Work:
         }
         await asyncio.to_thread(self._store.write_attributes, self.operation_id, {"progress": progress})
 
-    async def run_job(self, module: str, request: Payload, *, attempt: Path) -> JsonValue:
+    async def run_job(self, module: str, request: Payload, *, attempts: Path) -> JobOutcome:
         """Run a job process as a step that ends with the operation. Its progress becomes the operation's.
 
-        The job finds an empty folder `attempt`, whose path is added to its request; the folder stays only if the job
-        succeeds.
+        The job finds an empty folder below `attempts`, whose path is added to its request; the folder stays only if
+        the job succeeds. No two runs have the same one: one that lost its operation may still be writing.
         """
 
         async def run() -> JsonValue:
+            for abandoned in attempts.glob(f"{self.operation_id}_*"):
+                await asyncio.to_thread(discard_attempt, abandoned)
+            attempt = attempts / f"{self.operation_id}_{secrets.token_hex(4)}"
             await asyncio.to_thread(fresh_attempt, attempt)
             try:
-                return await run_job(module, {**request, "attempt": str(attempt)}, JobHooks(self.report, self._is_ours))
+                result = await run_job(module, {**request, "attempt": str(attempt)}, self.report)
             except BaseException:
                 discard_attempt(attempt)
                 raise
+            return [result, attempt.name]
 
-        return await self.interruptible_step(module.rpartition(".")[2], run)
+        outcome = await self.owned_step(module.rpartition(".")[2], run)
+        assert isinstance(outcome, list)
+        return JobOutcome(outcome[0], attempts / str(outcome[1]))
+
+    async def back_off(self, phase: str, reason: str, pause_s: float) -> None:
+        """Note in the history that a phase ended for a passing reason, and wait; a crash does not prolong it."""
+        clock = self._services.clock
+        # Steps of their own: noted twice after a crash, it is the same record.
+        failed_at_ms = await self.step("failed_at", lambda: epoch_ms(clock()))
+        record = attempt_record(phase, reason, from_epoch_ms(failed_at_ms), "worker")
+
+        def note() -> None:
+            parent_id = self._store.get(self.operation_id).parent_id
+            for operation_id in filter(None, (self.operation_id, parent_id)):
+                note_attempt(self._store, operation_id, record)
+
+        await self.step("note_attempt", note)
+
+        async def wait() -> None:
+            while (left_s := failed_at_ms / 1000 + pause_s - clock().timestamp()) > 0:
+                await self.report(0.0, f"{reason}: trying again in {math.ceil(left_s)} s")
+                await asyncio.sleep(min(left_s, 1.0))
+
+        await self.owned_step("back_off", wait)
+
+    async def repeating(self, phase: str, attempt: Callable[[], Awaitable[T]], repetition: Repetition) -> T:
+        """Try something until it succeeds, at most as often as the repetition allows.
+
+        Raises:
+            OperationFailed: The last attempt's failure, or one for another reason.
+        """
+        for number in range(repetition.times):
+            try:
+                return await attempt()
+            except OperationFailed as error:
+                if error.reason not in repetition.reasons:
+                    raise
+                reason = error.reason
+            await self.back_off(phase, reason, repetition.pause_s(number))
+        return await attempt()
 
     async def new_child_id(self, operation_type: str) -> str:
         """Return an id for a child: the same one whenever the body runs again."""
@@ -135,7 +210,7 @@ class Work:
         attributes = initial_attributes(self._services.clock(), {})
         with SetWorkflowID(operation_id), SetWorkflowAttributes(attributes):
             handle = await DBOS.start_workflow_async(self._services.workflows[operation_type], payload)
-        return await _result_of(handle)
+        return await self._result_of(handle, operation_id)
 
     async def run_queued_child(
         self, operation_type: str, operation_id: str, payload: Payload, *, queue: str, start_timeout_s: float
@@ -161,12 +236,12 @@ class Work:
         async def wait_for_start() -> bool:
             return await self._wait_for_start(operation_id, queue, start_timeout_s)
 
-        if not await self.interruptible_step("wait_for_start", wait_for_start):
+        if not await self.owned_step("wait_for_start", wait_for_start):
             raise OperationFailed(
                 f"no living worker serves the queue {queue!r}; start one with `ktrdr worker --queues {queue}`",
                 reason="unavailable",
             )
-        return await _result_of(handle)
+        return await self._result_of(handle, operation_id)
 
     async def _wait_for_start(self, operation_id: str, queue: str, timeout_s: float) -> bool:
         """Return whether the child was taken up, or still may be: a full queue is not an absent worker."""
@@ -183,12 +258,21 @@ class Work:
                 return False
             await asyncio.sleep(CHILD_POLL_S)
 
+    async def _result_of(self, handle: Any, child_id: str) -> JsonValue:  # noqa: ANN401 - two kinds that share no type
+        # Not by the engine's own waiting alone: cancelled and resumed, a body would wait on beside its successor.
+        while not await self._has_ended(child_id):
+            await asyncio.sleep(CHILD_POLL_S)
+            await self._stop_unless_ours()
+        try:
+            result: JsonValue = await handle.get_result(polling_interval_sec=CHILD_POLL_S)
+        except KtrdrError as error:
+            raise OperationFailed(error.message, reason=error.reason) from error
+        except dbos_errors.DBOSException as error:
+            raise OperationFailed(str(error), reason=error_reason(error)) from error
+        return result
 
-async def _result_of(handle: Any) -> JsonValue:  # noqa: ANN401 - the engine's two kinds of handle share no type
-    try:
-        result: JsonValue = await handle.get_result(polling_interval_sec=CHILD_POLL_S)
-    except KtrdrError as error:
-        raise OperationFailed(error.message, reason=error.reason) from error
-    except dbos_errors.DBOSException as error:
-        raise OperationFailed(str(error), reason=error_reason(error)) from error
-    return result
+    async def _has_ended(self, child_id: str) -> bool:
+        try:
+            return await asyncio.to_thread(self._store.has_ended, child_id)
+        except OperationalError:
+            return False  # a database that is away for a while: ask again

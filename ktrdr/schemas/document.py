@@ -1,17 +1,11 @@
 """What all wire shapes share: strictness, and how a time is written."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
 
+from ktrdr.clock import format_time
 from ktrdr.errors import InvalidInput
-
-
-def format_time(moment: datetime) -> str:
-    """Return an aware time as ISO 8601 in UTC with milliseconds, `2017-05-01T08:00:00.000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
 
 Timestamp = Annotated[AwareDatetime, PlainSerializer(format_time, when_used="json")]
 

@@ -15,8 +15,8 @@ class CostsDocument(Document):
     financing_short: float
 
 
-class SeriesDocument(Document):
-    """One stored series as research sees it."""
+class ResearchSeries(Document):
+    """One stored series as whoever designs may see it: what is known of the bars of research alone."""
 
     symbol: str
     timeframe: str
@@ -30,9 +30,14 @@ class SeriesDocument(Document):
     n_bars: int
     first: Timestamp
     last: Timestamp
-    sealed_from: Timestamp
     has_volume: bool
     licence: str | None
+
+
+class SeriesDocument(ResearchSeries):
+    """One stored series as its owner sees it."""
+
+    sealed_from: Timestamp
 
 
 class MarketList(Document):

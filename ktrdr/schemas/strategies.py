@@ -50,6 +50,15 @@ class ValidationReport(Document):
     faults: list[str]
 
 
+class DesignRequest(RequestBody):
+    """A strategy that an agent designed, to be stored with who made it."""
+
+    strategy: dict[str, JsonValue] | str = Field(description="the strategy as a document, or as YAML text")
+    designer: str = Field(min_length=1, max_length=200, description="who made it; design.json has it as `model`")
+    parent_strategies: list[str] = Field(default_factory=list, max_length=10, description="those it grew out of")
+    notes: str | None = Field(default=None, max_length=4000, description="why it is as it is")
+
+
 class TrainingRequest(RequestBody):
     """Train a stored strategy."""
 

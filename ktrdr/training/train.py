@@ -1,8 +1,9 @@
 """Train a strategy: five walk-forward folds and the final model, all seeds, as one stack of networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,9 @@ from ktrdr.features.inputs import FeatureInputs, compute_inputs
 from ktrdr.labels.label import Labels, make_labels
 from ktrdr.market.bars import Bars
 from ktrdr.networks.chance import NetworkKey
-from ktrdr.networks.fit import FitSettings, FitState, NetworkTask, fit_stack
+from ktrdr.networks.fit import FitSettings, FitState, NetworkTask, fit_stack, start_state
 from ktrdr.networks.mlp import MlpShape, MlpStack
-from ktrdr.networks.runtime import torch_runtime
+from ktrdr.networks.runtime import machine_identity, torch_runtime
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.training.fold_predictor import FoldPredictor
 from ktrdr.training.model import ModelDescription, TrainedModel
@@ -39,6 +40,37 @@ _PERCENT_AFTER_FIT = 30.0
 _PERCENT_AFTER_NULLS = 97.0  # they are most of the work: twenty times the folds, where the fit has three seeds
 
 
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Where a fit goes on (None: from the start), and a word about it for whoever watches ("": nothing to say)."""
+
+    state: FitState | None
+    note: str = ""
+
+
+class FitMemory(Protocol):
+    """Keeps where a fit stands, so that another process can go on with it."""
+
+    def recall(self, identity: Mapping[str, str], start: FitState) -> Recalled:
+        """Return what was kept of the fit of this identity; `start` is its state before the first epoch."""
+        ...
+
+    def keep(self, state: FitState) -> None:
+        """Take note of a state, called after every epoch; it must not be changed."""
+        ...
+
+
+class NoMemory:
+    """Keeps nothing."""
+
+    def recall(self, identity: Mapping[str, str], start: FitState) -> Recalled:
+        """Return the start."""
+        return Recalled(None)
+
+    def keep(self, state: FitState) -> None:
+        """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingOutcome:
     """What a training gives: its report, the predictions of test blocks and of fitted rows, the final model."""
@@ -55,6 +87,7 @@ def train_strategy(
     *,
     seed: int,
     on_progress: ProgressCallback,
+    memory: FitMemory | None = None,
     threads: int = 1,
     workers: int = 1,
     n_shifts: int = N_SHIFTS,
@@ -66,6 +99,8 @@ def train_strategy(
         bars: Its research bars.
         seed: What all randomness derives from; >= 0.
         on_progress: Called with a percentage (0..100) and a text, once an epoch and a few times more.
+        memory: Where an interrupted training of the same arguments on the same machine stands; it goes on from there
+            and ends with the same bits. None keeps nothing.
         threads: Threads of PyTorch. At this size a second one gains a fifth on an idle machine, and costs a factor of
             ten to thirty as soon as another process wants the core that it waits on.
         n_shifts: Shifts of the labels to fit for the nulls, most of the work; fewer than 19 test nothing.
@@ -85,19 +120,17 @@ def train_strategy(
     folds, parts = _prepare_parts(specification, bars, inputs, labels, rows)
     n_features = parts[0].rows.fitted_inputs.shape[1]
     stack = MlpStack(MlpShape(n_features, specification.model.hidden, specification.model.dropout))
+    identity = {
+        **machine_identity(threads),
+        "strategy": specification.sha256(),
+        "snapshot": bars.snapshot,
+        "seed": str(seed),
+    }
+    fit = _Fit(stack, parts, specification, seed, identity, memory or NoMemory())
     with torch_runtime(threads):
-        state = _fit(stack, parts, specification, seed, on_progress)
-        nulls = measure_nulls(
-            stack,
-            parts[:-1],
-            rows,
-            labels,
-            _fit_settings(specification),
-            seed=seed,
-            n_shifts=n_shifts,
-            workers=workers,
-            on_shifts=_null_progress(on_progress, n_shifts),
-        )
+        state, words = fit.run(on_progress)
+        on_shifts = _null_progress(on_progress, n_shifts, words)
+        nulls = fit.measure_nulls(rows, labels, n_shifts=n_shifts, workers=workers, on_shifts=on_shifts)
         on_progress(_PERCENT_AFTER_NULLS, "predicting the test blocks")
         predictor = FoldPredictor(stack, parts[:-1], state, specification.training.seeds)
         predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
@@ -133,31 +166,61 @@ def _prepare_parts(
     return folds, [*parts, final]
 
 
-def _fit(
-    stack: MlpStack,
-    parts: Sequence[TrainingPart],
-    specification: StrategySpecification,
-    seed: int,
-    on_progress: ProgressCallback,
-) -> FitState:
-    """Fit every part's networks; those of part p and replicate s have the place p * seeds + s."""
-    training = specification.training
-    tasks = [
-        NetworkTask(f"seed {replicate + 1} of {part.name}", NetworkKey(seed, (number, replicate)), number)
-        for number, part in enumerate(parts)
-        for replicate in range(training.seeds)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """The fit of every part's networks; those of part p and replicate s have the place p * seeds + s."""
 
-    def report_epoch(state: FitState) -> None:
-        n_running = int((~state.is_stopped).sum())
-        share = state.epoch / training.epochs
-        on_progress(
-            _PERCENT_BEFORE_FIT + share * (_PERCENT_AFTER_FIT - _PERCENT_BEFORE_FIT),
-            f"epoch {state.epoch} of at most {training.epochs}, {n_running} of {len(tasks)} networks still learn",
+    stack: MlpStack
+    parts: Sequence[TrainingPart]
+    specification: StrategySpecification
+    seed: int
+    identity: Mapping[str, str]
+    memory: FitMemory
+
+    def run(self, on_progress: ProgressCallback) -> tuple[FitState, str]:
+        """Return the end of the fit, and words for whoever watches about where it began."""
+        training = self.specification.training
+        tasks = [
+            NetworkTask(f"seed {replicate + 1} of {part.name}", NetworkKey(self.seed, (number, replicate)), number)
+            for number, part in enumerate(self.parts)
+            for replicate in range(training.seeds)
+        ]
+        start = start_state(self.stack, tasks)
+        recalled = self.memory.recall(self.identity, start)
+        words = f" ({recalled.note})" if recalled.note else ""
+
+        def finish_epoch(state: FitState) -> None:
+            # Kept before it is reported: a reader must never see progress that would be made again.
+            self.memory.keep(state)
+            n_running = int((~state.is_stopped).sum())
+            share = state.epoch / training.epochs
+            on_progress(
+                _PERCENT_BEFORE_FIT + share * (_PERCENT_AFTER_FIT - _PERCENT_BEFORE_FIT),
+                f"epoch {state.epoch} of at most {training.epochs}, {n_running} of {len(tasks)} networks still learn"
+                + words,
+            )
+
+        on_progress(_PERCENT_BEFORE_FIT, f"fitting {len(tasks)} networks{words}")
+        settings = _fit_settings(self.specification)
+        rows = [part.rows for part in self.parts]
+        state = start if recalled.state is None else recalled.state
+        return fit_stack(self.stack, rows, tasks, settings, on_epoch=finish_epoch, state=state), words
+
+    def measure_nulls(
+        self, rows: RowArray, labels: Labels, *, n_shifts: int, workers: int, on_shifts: Callable[[int], None]
+    ) -> Nulls:
+        """Fit the same recipe where there is nothing to learn; it depends on nothing that `run` did."""
+        return measure_nulls(
+            self.stack,
+            self.parts[:-1],
+            rows,
+            labels,
+            _fit_settings(self.specification),
+            seed=self.seed,
+            n_shifts=n_shifts,
+            workers=workers,
+            on_shifts=on_shifts,
         )
-
-    on_progress(_PERCENT_BEFORE_FIT, f"fitting {len(tasks)} networks")
-    return fit_stack(stack, [part.rows for part in parts], tasks, _fit_settings(specification), on_epoch=report_epoch)
 
 
 def _fit_settings(specification: StrategySpecification) -> FitSettings:
@@ -165,12 +228,12 @@ def _fit_settings(specification: StrategySpecification) -> FitSettings:
     return FitSettings(training.epochs, training.batch_size, training.learning_rate, training.patience)
 
 
-def _null_progress(on_progress: ProgressCallback, n_shifts: int) -> Callable[[int], None]:
+def _null_progress(on_progress: ProgressCallback, n_shifts: int, words: str) -> Callable[[int], None]:
     def report_shifts(n_done: int) -> None:
         share = n_done / n_shifts
         on_progress(
             _PERCENT_AFTER_FIT + share * (_PERCENT_AFTER_NULLS - _PERCENT_AFTER_FIT),
-            f"fitted {n_done} of {n_shifts} shifts of the labels, which have nothing to teach",
+            f"fitted {n_done} of {n_shifts} shifts of the labels, which have nothing to teach{words}",
         )
 
     return report_shifts

@@ -10,6 +10,7 @@ from ktrdr.backtest.report import (
     BuyAndHold,
     CostReport,
     RandomEntries,
+    SelectionReport,
     SharpeTest,
     TrialHistory,
     VerdictReport,
@@ -40,6 +41,30 @@ def strategy_document(name="reversion_by_hand", *, symbol="EURUSD", timeframe="1
         "indicators": {"rsi": {"type": "RSI", "timeperiod": timeperiod}},
         "fuzzy_sets": {"rsi": {"input": "rsi", "partition": ["low", "middle", "high"]}},
         "labels": {"type": "forward_return", "horizon": 24},
+    }
+
+
+def detailed_strategy_document(name="reversion_in_calm", *, timeperiod=14, adx=14):
+    """A strategy as long as those that a language model writes."""
+    return strategy_document(name, timeperiod=timeperiod) | {
+        "hypothesis": (
+            "Stops below recent lows are run in thin hours; dealers who bought from the stopped sell back at a profit "
+            "within a day. It persists because leveraged retail positions keep being stopped. It should fail in strong "
+            "trends, where the lows are news and not stops."
+        ),
+        "indicators": {
+            "rsi": {"type": "RSI", "timeperiod": timeperiod},
+            "adx": {"type": "ADX", "timeperiod": adx},
+            "bands": {"type": "BBANDS", "timeperiod": 20, "nbdevup": 2, "nbdevdn": 2},
+        },
+        "fuzzy_sets": {
+            "stretch": {"input": "rsi", "partition": ["oversold", "neutral", "overbought"]},
+            "trend": {"input": "adx", "partition": ["weak", "fair", "strong"]},
+            "place": {"input": "bands.lowerband", "relative_to": "close", "partition": ["far", "near", "below"]},
+        },
+        "labels": {"type": "triple_barrier", "horizon": 24, "take_profit": 1.5, "stop_loss": 1.5},
+        "decision": {"enter": 0.56, "exit": 0.5, "direction": "both", "min_bars_between_trades": 2},
+        "risk": {"stop_loss": 2.0, "take_profit": 3.0, "max_holding_bars": 24},
     }
 
 
@@ -89,7 +114,7 @@ def verdict_report(*, value="inconclusive", n_trials=7, expected_best_sharpe=0.6
         market_adjusted=test,
         market_betas=[0.1] * 5,
         history=TrialHistory(n_trials=n_trials),
-        selection=None,
+        selection=SelectionReport(n_trials=n_trials, n_days=1012, pbo=0.4321, spa_p_value=0.3217),
     )
 
 

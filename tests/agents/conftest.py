@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 from agent_desk import Desk
+from private_postgres import HOW_TO_INSTALL, private_postgres, server_binaries
 
 from ktrdr.market.importer import import_file
 from ktrdr.market.samples import install_samples
@@ -11,10 +12,16 @@ from ktrdr.market.store import BarStore
 
 
 @pytest.fixture(scope="session")
-def sample_bars(tmp_path_factory):
+def bars_folder(tmp_path_factory):
+    """The data folder that `sample_bars` fills."""
+    return tmp_path_factory.mktemp("bars") / "data"
+
+
+@pytest.fixture(scope="session")
+def sample_bars(bars_folder):
     """The bundled samples, and one series without volume."""
-    folder = tmp_path_factory.mktemp("bars")
-    store = BarStore(folder / "data")
+    folder = bars_folder.parent
+    store = BarStore(bars_folder)
     install_samples(store)
     rng = np.random.default_rng(3)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.002, 4000)))
@@ -33,6 +40,15 @@ def sample_bars(tmp_path_factory):
     frame.write_parquet(folder / "quiet.parquet")
     import_file(store, folder / "quiet.parquet", symbol="NOVOLUME", timeframe="1h", calendar="24x7")
     return store
+
+
+@pytest.fixture(scope="session")
+def postgres_url():
+    binaries = server_binaries()
+    if binaries is None:
+        pytest.skip(HOW_TO_INSTALL)
+    with private_postgres(binaries) as url:
+        yield url
 
 
 @pytest.fixture

@@ -84,6 +84,10 @@ def test_chore_closes_what_was_cancelled_or_never_begun_and_leaves_what_is_under
     # The second call was under way when everything stopped: nobody knows what it cost, so all of it is charged.
     assert (shown["input_tokens"], shown["output_tokens"], shown["cost_usd"]) == (900, 80, 0.13)
 
+    office.budget.settle("2", amount_usd=0.0, usage=None)  # its worker lived, and the call was refused after all
+    reconcile()
+    assert office.operations.get(cancelled).metadata["cost_usd"] == 0.03
+
     office.budget.open_envelope("op_agent_research_20260301_120000_abcdef")  # its trigger died before the cycle was
     reconcile()
     assert office.budget.open_cycles() == [active]

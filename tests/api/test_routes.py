@@ -40,17 +40,27 @@ def test_routes_are_those_of_the_design(client):
         "POST /agent/trigger",
         "GET /agent/status",
         "GET /agent/budget",
+        "GET /agent/memory",
+        "POST /agent/schedules",
+        "GET /agent/schedules",
+        "POST /agent/schedules/{schedule}/pause",
+        "POST /agent/schedules/{schedule}/resume",
+        "DELETE /agent/schedules/{schedule}",
         "GET /operations",
         "GET /operations/{operation_id}",
         "GET /operations/{operation_id}/children",
         "GET /operations/{operation_id}/events",
         "POST /operations/{operation_id}/cancel",
+        "POST /operations/{operation_id}/resume",
+        "POST /operations/{operation_id}/retry",
         "POST /training",
         "POST /backtests",
         "GET /strategies",
         "GET /strategies/{name}",
         "POST /strategies/validate",
         "POST /strategies",
+        "POST /strategies/designs",
+        "GET /indicators",
         "GET /markets",
         "POST /markets/samples",
         "POST /markets/import",
@@ -150,7 +160,15 @@ def test_operations_are_paged_newest_first_and_filtered(client):
 
 
 @pytest.mark.parametrize(
-    ("method", "suffix"), [("GET", ""), ("GET", "/children"), ("GET", "/events"), ("POST", "/cancel")]
+    ("method", "suffix"),
+    [
+        ("GET", ""),
+        ("GET", "/children"),
+        ("GET", "/events"),
+        ("POST", "/cancel"),
+        ("POST", "/resume"),
+        ("POST", "/retry"),
+    ],
 )
 def test_unknown_operation_is_404_on_every_route_even_where_the_answer_is_a_stream(client, method, suffix):
     response = client.request(method, UNKNOWN + suffix)

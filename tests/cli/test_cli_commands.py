@@ -49,6 +49,8 @@ def test_empty_workspace_has_nothing_and_says_how_to_begin(ktrdr):
         (["agent", "trigger", "--workspace"], 2, "invalid_input", "--workspace"),
         (["worker", "--queues", "cycles,nonsense"], 2, "usage", "was 'nonsense'"),
         (["serve", "--host", "0.0.0.0"], 2, "invalid_input", "KTRDR_API_TOKEN"),
+        (["mcp", "--transport", "http", "--host", "0.0.0.0"], 2, "invalid_input", "KTRDR_API_TOKEN"),
+        (["mcp", "--port", "8001"], 2, "usage", "--transport http"),
         (["agent", "cancel"], 4, "no_active_cycle", "no cycle is active"),
         (["agent", "trigger", "--detach"], 2, "server_needed", "ktrdr serve"),
         (["strategies", "show", "nobody_has_it"], 4, "unknown_strategy", "nobody_has_it"),

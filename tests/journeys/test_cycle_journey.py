@@ -30,6 +30,7 @@ CYCLE_METADATA = {
     "phase",
     "strategy_name",
     "strategy_path",
+    "strategy_sha256",
     "design_op_id",
     "training_op_id",
     "backtest_op_id",
@@ -42,6 +43,8 @@ CYCLE_METADATA = {
     "output_tokens",
     "cost_usd",
     "trace_id",
+    "schedule_id",
+    "scheduled_for",
     "bypass_gates",
 }
 OPERATION_FIELDS = {
@@ -139,7 +142,10 @@ def test_equal_runs_give_equal_bytes_and_a_repeat_in_one_workspace_is_one_more_t
 
 def test_a_refused_cycle_fails_with_its_reason_and_the_next_one_goes_on(workspace):
     workspace.environment["KTRDR_GATE_MIN_ACCURACY"] = "0.99"
-    cycles = workspace.json("agent", "trigger", "--until-completed", "2", expect=5)
+    done = workspace.run("agent", "trigger", "--until-completed", "2", "--json", expect=5)
+    cycles = json.loads(done.stdout)
+    assert "No LLM is used" in done.stderr  # there is no key
+    assert [cycle["metadata"]["model"] for cycle in cycles] == ["offline"] * 2
     assert [cycle["error"]["reason"] for cycle in cycles] == ["gate_failed:training:accuracy_below_threshold"] * 2
     assert cycles[0]["metadata"]["strategy_name"] != cycles[1]["metadata"]["strategy_name"]
     assert cycles[1]["metadata"]["seed"] == cycles[0]["metadata"]["seed"] + 1
@@ -171,8 +177,7 @@ def test_the_strict_profile_refuses_what_has_learned_nothing(workspace):
 
 
 def test_of_twenty_commands_that_trigger_at_once_one_starts_a_cycle(workspace, free_port):
-    workspace.environment["KTRDR_GATE_MIN_ACCURACY"] = "0.99"
-    workspace.serve(free_port)
+    workspace.serve(free_port, "--workers", "0")  # the cycle that starts is still active when the last command asks
 
     def trigger(_):
         done = workspace.attempt("agent", "trigger", "--detach", "--json")

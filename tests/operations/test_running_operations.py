@@ -1,83 +1,14 @@
 """Operations on a real worker process, a real SQLite file and real jobs, some of them killed."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from laboratory import is_alive
 
-from ktrdr.clock import utc_now
-from ktrdr.database.engine import open_database
 from ktrdr.errors import Conflict, InvalidInput, NotFound
 from ktrdr.operations.leases import live_workers
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.operations.store import OperationStore, migrate_database
-
-HERE = Path(__file__).parent
-
-
-class Laboratory:
-    """A state folder with its store, and workers that are started and killed at will."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.database = open_database(f"sqlite:///{folder / 'state.sqlite'}")
-        migrate_database(self.database)
-        self.store = OperationStore(self.database, utc_now)
-        self.workers = []
-        self.log = folder / "runs.log"
-
-    def start_worker(self, queues="cycles,compute"):
-        path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": path}
-        command = [sys.executable, str(HERE / "toy_worker.py"), str(self.folder), queues]
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
-        self.workers.append(worker)
-        assert worker.stdout.readline().startswith(b'{"worker"')
-        return worker
-
-    def enqueue(self, operation_type="toy_job", *, queue="compute", seconds=0.0, behaviour="answer"):
-        payload = {"log": str(self.log), "seconds": seconds, "behaviour": behaviour}
-        return self.store.enqueue(
-            operation_type, queue=queue, payload=payload, metadata={"purpose": "test"}
-        ).operation_id
-
-    def runs(self):
-        return [int(line) for line in self.log.read_text().split()] if self.log.exists() else []
-
-    def wait_until(self, question, timeout_s=20.0):
-        deadline = time.monotonic() + timeout_s
-        while not question():
-            assert time.monotonic() < deadline, [str(operation) for operation in self.store.list().operations]
-            time.sleep(0.02)
-
-    def wait_for_end(self, operation_id):
-        self.wait_until(lambda: self.store.get(operation_id).status.is_terminal)
-        return self.store.get(operation_id)
-
-    def close(self):
-        for worker in self.workers:
-            worker.kill()
-            worker.wait()
-            worker.stdout.close()
-        self.database.close()
-
-
-@pytest.fixture
-def laboratory(tmp_path):
-    laboratory = Laboratory(tmp_path)
-    yield laboratory
-    laboratory.close()
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_an_operation_tells_its_whole_story(laboratory):
@@ -120,7 +51,7 @@ def test_cancelling_a_parent_kills_the_job_of_its_child_within_a_second(laborato
     assert time.monotonic() - asked < 1.0
     children = laboratory.store.children(parent_id)
     assert [child.status for child in children] == [OperationStatus.CANCELLED]
-    laboratory.wait_until(lambda: not (laboratory.folder / children[0].operation_id).exists())
+    laboratory.wait_until(lambda: not list((laboratory.folder / "attempts").iterdir()))
     assert laboratory.store.cancel(parent_id).status is OperationStatus.CANCELLED
     assert children[0].completed_at is not None
 

@@ -18,6 +18,8 @@ def run(request, report):
     while time.monotonic() < deadline:
         report(50.0, "half-way")
         time.sleep(0.05)
+    if request["behaviour"] == "fail_once" and len(log.read_text().split()) == 1:
+        raise OperationFailed("only the first time", reason="toy_reason")
     if request["behaviour"] == "fail":
         raise OperationFailed("need a reason, was none", reason="toy_reason")
     if request["behaviour"] == "break":

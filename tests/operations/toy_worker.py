@@ -1,5 +1,6 @@
 """A real worker with toy operations: `python toy_worker.py STATE_FOLDER QUEUES`."""
 
+import asyncio
 import json
 import sys
 import threading
@@ -11,11 +12,18 @@ from ktrdr.operations.job_child import die_with_parent
 from ktrdr.operations.leases import lease_worker_number
 from ktrdr.operations.runtime import COMPUTE_QUEUE, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
+from ktrdr.operations.work import Repetition
 
 
 async def job(work, payload):
-    attempt = Path(payload["log"]).parent / work.operation_id
-    return await work.run_job("toy_job", payload, attempt=attempt)
+    done = await work.run_job("toy_job", payload, attempts=Path(payload["log"]).parent / "attempts")
+    return done.result
+
+
+async def persistent_job(work, payload):
+    """As `job`, but a process that dies is tried again twice, after as many seconds as it works and four times that."""
+    repetition = Repetition(frozenset({"process_died"}), 2, payload["seconds"])
+    return await work.repeating("toy", lambda: job(work, {**payload, "seconds": 0.0}), repetition)
 
 
 async def parent(work, payload):
@@ -28,8 +36,42 @@ async def parent(work, payload):
     return {"child": result, "inner": inner}
 
 
+async def outer(work, payload):
+    """A parent whose child runs in its own worker, as a cycle's agents do."""
+    child_id = await work.new_child_id("toy_slow_inner")
+    return await work.run_child("toy_slow_inner", child_id, payload)
+
+
 async def inner(work, payload):
     return "inner done"
+
+
+async def slow_inner(work, payload):
+    """Counts each of its two steps; the second waits as long as it is told."""
+    log = Path(payload["log"])
+
+    async def wait():
+        with log.open("a") as file:
+            file.write("2\n")
+        await asyncio.sleep(payload["seconds"] if len(log.read_text().split()) < 3 else 0)
+        return "slow inner done"
+
+    def note():
+        with log.open("a") as file:
+            file.write("1\n")
+
+    await work.step("note", note)
+    return await work.owned_step("wait", wait)
+
+
+BODIES = {
+    "toy_job": job,
+    "toy_persistent": persistent_job,
+    "toy_parent": parent,
+    "toy_outer": outer,
+    "toy_inner": inner,
+    "toy_slow_inner": slow_inner,
+}
 
 
 def main() -> None:
@@ -41,7 +83,7 @@ def main() -> None:
     queues = sys.argv[2].split(",")
     lease = lease_worker_number(state, queues)
     runtime = WorkerRuntime(database, store, clock=utc_now, lease=lease, state_folder=state)
-    for operation_type, body in {"toy_job": job, "toy_parent": parent, "toy_inner": inner}.items():
+    for operation_type, body in BODIES.items():
         runtime.register(operation_type, body)
     runtime.launch(queues, max_concurrent_cycles=4)
     sys.stdout.write(json.dumps({"worker": lease.executor_id}) + "\n")

@@ -1,4 +1,4 @@
-"""`/operations`: list, show, watch and cancel work of every type."""
+"""`/operations`: list, show, watch, cancel, resume and retry work of every type."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -59,3 +59,15 @@ async def watch_operation(composition: Composed, operation: ExistingOperation) -
 def cancel_operation(composition: Composed, operation_id: str) -> OperationDocument:
     """Cancel an operation and its children. Twice is fine; 409 when it has already ended."""
     return composition.operations.cancel(operation_id)
+
+
+@router.post("/{operation_id}/resume", status_code=202, responses={409: {"model": Problem}})
+def resume_operation(composition: Composed, operation_id: str) -> OperationDocument:
+    """Set a cancelled or interrupted operation going again; finished phases are not run again."""
+    return composition.operations.resume(operation_id)
+
+
+@router.post("/{operation_id}/retry", status_code=202, responses={409: {"model": Problem}})
+def retry_operation(composition: Composed, operation_id: str) -> OperationDocument:
+    """Try a failed operation again from the phase that failed; 409 when a gate refused it."""
+    return composition.operations.retry(operation_id)

@@ -1,10 +1,11 @@
-"""Reading, watching and cancelling operations of every type."""
+"""Reading, watching, cancelling and reviving operations of every type."""
 
 import asyncio
 from collections.abc import AsyncIterator
 
 from ktrdr.agents.cycle import AGENT_RESEARCH
 from ktrdr.agents.progress import running_child_id, with_cycle_progress
+from ktrdr.agents.revival import OperationRevival
 from ktrdr.errors import NotFound
 from ktrdr.operations.operation import Operation, OperationStatus
 from ktrdr.operations.store import OperationStore
@@ -16,8 +17,9 @@ WATCH_INTERVAL_S = 0.25
 class OperationsService:
     """The use-cases behind `/operations`. A cycle's progress is computed when it is read."""
 
-    def __init__(self, operations: OperationStore) -> None:
+    def __init__(self, operations: OperationStore, revival: OperationRevival) -> None:
         self._operations = operations
+        self._revival = revival
 
     def get(self, operation_id: str) -> OperationDocument:
         """Return one operation.
@@ -64,6 +66,14 @@ class OperationsService:
             Conflict: It has already completed or failed.
         """
         return self.document(self._operations.cancel(operation_id))
+
+    def resume(self, operation_id: str) -> OperationDocument:
+        """Set a cancelled or interrupted operation going again; raises as `OperationRevival.resume`."""
+        return self.document(self._revival.resume(operation_id))
+
+    def retry(self, operation_id: str) -> OperationDocument:
+        """Try a failed operation again; raises as `OperationRevival.retry`."""
+        return self.document(self._revival.retry(operation_id))
 
     def document(self, operation: Operation) -> OperationDocument:
         """Return an operation as the wire shows it."""

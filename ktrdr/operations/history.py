@@ -1,0 +1,30 @@
+"""What an operation went through before its present attempt, kept in its metadata."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import JsonValue
+
+from ktrdr.clock import epoch_ms, from_epoch_ms
+from ktrdr.operations.store import OperationStore
+
+ATTEMPTS = "attempts"
+
+Repeater = Literal["worker", "resume", "retry"]
+
+
+def attempt_record(phase: str, reason: str, at: datetime, by: Repeater) -> dict[str, JsonValue]:
+    """Return what is kept of an attempt that ended: in which phase, why, when, and who set it going again."""
+    moment = from_epoch_ms(epoch_ms(at))  # whole milliseconds, as all times of operations
+    return {"phase": phase, "reason": reason, "at": moment.isoformat(timespec="milliseconds"), "by": by}
+
+
+def note_attempt(store: OperationStore, operation_id: str, record: dict[str, JsonValue]) -> None:
+    """Add a record to an operation's attempts. Adding it again changes nothing.
+
+    One writer at a time: the worker that holds the operation, or whoever holds the trigger's lock.
+    """
+    noted = store.get(operation_id).metadata.get(ATTEMPTS)
+    attempts = noted if isinstance(noted, list) else []
+    if record not in attempts:
+        store.write_metadata(operation_id, {ATTEMPTS: [*attempts, record]})
