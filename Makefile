@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test check fuzz bench budget-race chaos clean
+.PHONY: demo test test-slow check fuzz bench budget-race chaos clean
 
 ## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
 demo: .venv/.runtime
@@ -14,6 +14,10 @@ demo: .venv/.runtime
 ## test: install and run every test, one file after the other in each of two processes
 test: .venv/.dev
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+## test-slow: simulations of coverage, uniformity and skill that take minutes
+test-slow: .venv/.dev
+	$(BIN)/pytest -m slow --timeout 3600
 
 ## check: style, types, floors and shape
 check: .venv/.dev

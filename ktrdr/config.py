@@ -10,6 +10,7 @@ from ktrdr.errors import InvalidInput
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
+DEFAULT_PROFILE, STRICT_PROFILE = "default", "strict"
 DEFAULT_MCP_PORT = 8001
 # What the numeric libraries read. PyTorch's own count is set where it trains.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
@@ -18,9 +19,13 @@ MIN_TOKEN_CHARACTERS = 16
 
 @dataclass(frozen=True, slots=True)
 class GateSettings:
-    """Limits of the two gates, and the name under which they are recorded with every result."""
+    """Limits of the two gates, and the name under which they are recorded with every result.
+
+    `needs_skill`: training must also beat its nulls; the profile `strict` asks for it.
+    """
 
     profile: str
+    needs_skill: bool
     min_accuracy: float
     max_final_loss: float
     min_profit_factor: float
@@ -153,6 +158,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         InvalidInput: A variable has a value that cannot be used; the message names it.
     """
     variables = os.environ if environment is None else environment
+    profile = _gate_profile(variables)
     workspace = Path(variables.get("KTRDR_WORKSPACE") or ".").expanduser().resolve()
     try:
         default_database = f"sqlite:///{quote(str(workspace / '.ktrdr' / 'state.sqlite'))}"
@@ -165,7 +171,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         fetch_url=(variables.get("KTRDR_FETCH_URL") or "").rstrip("/") or None,
         access=_access_settings(variables),
         gates=GateSettings(
-            profile="default",
+            profile=profile,
+            needs_skill=profile == STRICT_PROFILE,
             min_accuracy=_number(variables, "KTRDR_GATE_MIN_ACCURACY", 0.45),
             max_final_loss=_number(variables, "KTRDR_GATE_MAX_FINAL_LOSS", 0.8),
             min_profit_factor=_number(variables, "KTRDR_GATE_MIN_PROFIT_FACTOR", 0.8),
@@ -198,6 +205,13 @@ def known_settings() -> set[str]:
 
     load_settings(Asked())
     return asked
+
+
+def _gate_profile(variables: Mapping[str, str]) -> str:
+    profile = variables.get("KTRDR_GATE_PROFILE") or DEFAULT_PROFILE
+    if profile not in (DEFAULT_PROFILE, STRICT_PROFILE):
+        raise InvalidInput(f"KTRDR_GATE_PROFILE: need {DEFAULT_PROFILE!r} or {STRICT_PROFILE!r}, was {profile!r}")
+    return profile
 
 
 def _access_settings(variables: Mapping[str, str]) -> AccessSettings:

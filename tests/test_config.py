@@ -13,6 +13,7 @@ VALUES = {
     "KTRDR_WORKSPACE": "/elsewhere",
     "KTRDR_DATABASE_URL": "postgresql+psycopg://host/name",
     "KTRDR_API_URL": "http://127.0.0.1:9000/",
+    "KTRDR_GATE_PROFILE": "strict",
     "KTRDR_GATE_MIN_ACCURACY": "0.46",
     "KTRDR_GATE_MAX_FINAL_LOSS": "0.7",
     "KTRDR_GATE_MIN_PROFIT_FACTOR": "0.9",
@@ -33,6 +34,7 @@ def test_every_variable_changes_a_setting(name):
     [
         ("KTRDR_GATE_MAX_DRAWDOWN", "forty"),
         ("KTRDR_GATE_MIN_ACCURACY", "nan"),
+        ("KTRDR_GATE_PROFILE", "lenient"),
         ("KTRDR_AGENT_MAX_CONCURRENT_CYCLES", "0"),
         ("KTRDR_TRAINING_START_TIMEOUT_S", "-1"),
     ],

@@ -76,7 +76,7 @@ class _Cycle:
         self._services = services
         self._budget = budget
         self._gates: list[dict[str, JsonValue]] = []
-        self._metrics: JsonValue = None
+        self._backtested: Payload | None = None  # its metrics and verdict
         self._strategy_sha256 = payload.strategy_sha256
         self._tokens_in = 0
         self._tokens_out = 0
@@ -153,7 +153,8 @@ class _Cycle:
         await self._work.annotate({"phase": "backtesting", "backtest_op_id": backtest_id})
         backtest = BacktestPayload(strategy=strategy, trial_id=trial_id)
         traded = await self._compute("backtest", BACKTESTING, backtest_id, backtest)
-        metrics = self._metrics = _field(traded, "metrics")
+        metrics = _field(traded, "metrics")
+        self._backtested = {"metrics": metrics, "verdict": _field(traded, "verdict")}
         await self._gate("backtest", lambda: _judge_backtest(metrics, limits))
         return metrics
 
@@ -235,8 +236,8 @@ class _Cycle:
 
     async def _close_trial(self, trial_id: str, outcome: str) -> None:
         record: Payload = {"outcome": outcome}
-        if self._metrics is not None:
-            record = backtest_outcome(self._services, trial_id, outcome, self._metrics)
+        if self._backtested is not None:
+            record = backtest_outcome(self._services, trial_id, outcome, self._backtested)
         await self._work.step("close_trial", lambda: self._services.ledger.close_trial(trial_id, record))
 
 
@@ -259,8 +260,15 @@ async def _named(phase: str, run: Callable[[], Awaitable[JsonValue]]) -> JsonVal
 
 
 def _judge_training(result: JsonValue, limits: GateSettings) -> GateVerdict:
-    metrics = TrainingMetrics(_number(result, "accuracy"), _number(result, "final_loss"))
-    return check_training_gate(metrics, TrainingLimits(limits.profile, limits.min_accuracy, limits.max_final_loss))
+    metrics = TrainingMetrics(
+        accuracy=_number(result, "accuracy"),
+        final_loss=_number(result, "final_loss"),
+        accuracy_to_beat=_number(result, "accuracy_to_beat"),
+    )
+    return check_training_gate(
+        metrics,
+        TrainingLimits(limits.profile, limits.min_accuracy, limits.max_final_loss, needs_skill=limits.needs_skill),
+    )
 
 
 def _judge_backtest(metrics: JsonValue, limits: GateSettings) -> GateVerdict:

@@ -8,11 +8,15 @@ from ktrdr.errors import OperationFailed
 
 @dataclass(frozen=True, slots=True)
 class TrainingLimits:
-    """What training must reach. `max_final_loss` is a mean cross-entropy in nats."""
+    """What training must reach. `max_final_loss` is a mean cross-entropy in nats.
+
+    `needs_skill`: the accuracy must also be above what the recipe's nulls show, as profile `strict` asks.
+    """
 
     profile: str
     min_accuracy: float
     max_final_loss: float
+    needs_skill: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +31,14 @@ class BacktestLimits:
 
 @dataclass(frozen=True, slots=True)
 class TrainingMetrics:
-    """Those of the validation segments, averaged over folds and seeds."""
+    """Those of the validation segments, averaged over folds and seeds.
+
+    `accuracy_to_beat`: what no skill shows there, the shifted labels' 95th percentile or the commoner class.
+    """
 
     accuracy: float | None
     final_loss: float | None
+    accuracy_to_beat: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,11 @@ def check_training_gate(metrics: TrainingMetrics, limits: TrainingLimits) -> Gat
         return GateVerdict(False, "accuracy_below_threshold", accuracy, limits.min_accuracy)
     if final_loss > limits.max_final_loss:
         return GateVerdict(False, "loss_too_high", final_loss, limits.max_final_loss)
+    if limits.needs_skill:
+        to_beat = _finite("accuracy_to_beat", metrics.accuracy_to_beat)
+        if accuracy <= to_beat:
+            return GateVerdict(False, "no_skill", accuracy, to_beat)
+        return GateVerdict(True, "passed", accuracy, to_beat)
     return GateVerdict(True, "passed", accuracy, limits.min_accuracy)
 
 

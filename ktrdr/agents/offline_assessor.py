@@ -3,12 +3,12 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist, fmean
 
 from ktrdr.agents.executor import ToolExecutor
 from ktrdr.agents.records import Judgement
 from ktrdr.agents.task import AgentTask, AssessmentContext
 from ktrdr.agents.tools import SAVE_ASSESSMENT
+from ktrdr.backtest.report import VerdictReport
 from ktrdr.errors import InvalidInput
 
 PROMISING_SHARPE = 0.5
@@ -17,12 +17,16 @@ PROMISING_DRAWDOWN = 0.25
 ENOUGH_TRADES = 30
 GOOD_COVERAGE = 0.95
 UNSTEADY_ACCURACY_SD = 0.02
-_EULER_GAMMA = 0.5772156649015329
+TIMING_BY_LUCK = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class _Figures:
-    """What the remarks are made of. `majority` is the accuracy of always naming the commoner class."""
+    """What the remarks are made of.
+
+    `majority` is the accuracy of always naming the commoner class, `to_beat` that or what the recipe shows on shifted
+    labels, whichever is more.
+    """
 
     sharpe: float
     profit_factor: float
@@ -33,12 +37,13 @@ class _Figures:
     years: float
     accuracy: float
     majority: float
+    to_beat: float
     folds_with_skill: int
     n_folds: int
 
     @property
     def edge(self) -> float:
-        return self.accuracy - self.majority
+        return self.accuracy - self.to_beat
 
     @property
     def gross_return(self) -> float:
@@ -55,8 +60,8 @@ def assess(task: AgentTask, tools: ToolExecutor) -> int:
     if subject is None:
         raise InvalidInput("an assessor needs a subject: training, backtest and gates of one strategy")
     figures = _figures(subject)
-    judgement, because = _judge(figures)
-    strengths, weaknesses = list(_strengths(figures)), list(_weaknesses(figures, subject))
+    judgement, because = _judge(figures, subject.backtest.verdict)
+    strengths, weaknesses = list(_strengths(figures, subject)), list(_weaknesses(figures, subject))
     (strengths if judgement == "promising" else weaknesses).insert(0, because)
     tools.execute(
         SAVE_ASSESSMENT,
@@ -82,13 +87,14 @@ def _figures(subject: AssessmentContext) -> _Figures:
         costs_paid=metrics.costs_paid,
         years=subject.backtest.window.years,
         accuracy=training.accuracy,
-        majority=fmean(chance),
+        majority=training.nulls.majority_class.accuracy,
+        to_beat=training.nulls.accuracy_to_beat,
         folds_with_skill=sum(fold.accuracy > base for fold, base in zip(training.folds, chance, strict=True)),
         n_folds=len(training.folds),
     )
 
 
-def _judge(figures: _Figures) -> tuple[Judgement, str]:
+def _judge(figures: _Figures, verdict: VerdictReport | None) -> tuple[Judgement, str]:
     """Return the judgement and the rule that gave it."""
     if figures.n_trades == 0:
         return "poor", "Judged poor: it never traded, so there is nothing to judge."
@@ -97,6 +103,8 @@ def _judge(figures: _Figures) -> tuple[Judgement, str]:
             f"Judged poor: net of costs the Sharpe ratio is {figures.sharpe:.2f} and the profit factor "
             f"{figures.profit_factor:.2f}; above 0 and at least 1 are needed for mediocre."
         )
+    if verdict is not None and verdict.value == "disproven":
+        return "poor", "Judged poor: its verdict is disproven; what is left after taking the market out is a loss."
     missing = [
         text
         for holds, text in (
@@ -110,7 +118,7 @@ def _judge(figures: _Figures) -> tuple[Judgement, str]:
                 figures.drawdown <= PROMISING_DRAWDOWN,
                 f"a drawdown of at most {PROMISING_DRAWDOWN:.0%} (is {figures.drawdown:.1%})",
             ),
-            (figures.edge > 0, f"accuracy above the majority class (is {figures.edge:+.3f} away)"),
+            (figures.edge > 0, f"accuracy above its nulls (is {figures.edge:+.3f} away)"),
         )
         if not holds
     ]
@@ -119,15 +127,16 @@ def _judge(figures: _Figures) -> tuple[Judgement, str]:
     return "promising", (
         f"Judged promising by rule: net Sharpe ratio at least {PROMISING_SHARPE}, profit factor at least "
         f"{PROMISING_PROFIT_FACTOR}, {ENOUGH_TRADES} trades or more, drawdown at most {PROMISING_DRAWDOWN:.0%}, "
-        "accuracy above the majority class. It is an opinion, not a verdict."
+        "accuracy above its nulls. It is an opinion, not a verdict."
     )
 
 
-def _strengths(figures: _Figures) -> Iterator[str]:
+def _strengths(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
     if figures.edge > 0:
         yield (
-            f"Validation accuracy {figures.accuracy:.3f} is above the majority class ({figures.majority:.3f}), in "
-            f"{figures.folds_with_skill} of {figures.n_folds} folds; it flatters: the best epoch was chosen there."
+            f"Validation accuracy {figures.accuracy:.3f} is above the commoner class ({figures.majority:.3f}, in "
+            f"{figures.folds_with_skill} of {figures.n_folds} folds) and above what the same recipe shows on shifted "
+            "labels: it has learned something."
         )
     if figures.sharpe > 0 and figures.total_return > 0:
         yield (
@@ -138,6 +147,9 @@ def _strengths(figures: _Figures) -> Iterator[str]:
         yield f"The deepest drawdown was {figures.drawdown:.1%}."
     if figures.n_trades >= ENOUGH_TRADES:
         yield f"{figures.n_trades} trades: more than a lucky handful."
+    drawn = subject.backtest.baselines.random_entry
+    if drawn is not None and drawn.p_value <= TIMING_BY_LUCK:
+        yield f"Only {drawn.p_value:.1%} of {drawn.n} draws of its own signals at random times did as well as it did."
 
 
 def _weaknesses(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
@@ -146,8 +158,8 @@ def _weaknesses(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
             yield f"The {gate.get('gate')} gate refused it ({gate.get('reason')}) and was bypassed."
     if figures.edge <= 0:
         yield (
-            f"No skill shown: validation accuracy {figures.accuracy:.3f} against {figures.majority:.3f} for always "
-            "naming the commoner class of those segments (known only afterwards)."
+            f"No skill shown: validation accuracy {figures.accuracy:.3f}; always naming the commoner class has "
+            f"{figures.majority:.3f}, and {figures.to_beat:.3f} is needed to beat the recipe on shifted labels too."
         )
     elif figures.folds_with_skill < figures.n_folds:
         weak = figures.n_folds - figures.folds_with_skill
@@ -155,6 +167,7 @@ def _weaknesses(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
     if subject.training.accuracy_sd > UNSTEADY_ACCURACY_SD:
         yield f"Accuracy varies by {subject.training.accuracy_sd:.3f} (standard deviation) from seed to seed."
     yield from _weak_results(figures)
+    yield from _against_baselines(subject)
     thin = _thin_variables(subject)
     if thin:
         yield f"Rows outside every fuzzy set: {', '.join(f'{name} covers {share:.0%}' for name, share in thin)}."
@@ -176,18 +189,9 @@ def _weak_results(figures: _Figures) -> Iterator[str]:
 
 
 def _not_shown(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
-    yield (
-        "Not shown: whether chance or the market itself explains it. No buy-and-hold or random-entry baseline, no "
-        "shifted-label null, no confidence interval and no verdict has been computed."
-    )
-    if figures.years > 0:
-        error = 1 / math.sqrt(figures.years)
-        luck = _expected_maximum(subject.n_trials) * error
-        yield (
-            f"A Sharpe ratio over {figures.years:.1f} years has a standard error of about {error:.2f}; trials in the "
-            f"workspace so far: {subject.n_trials}, and the luckiest of so many without skill would show about "
-            f"{luck:.2f}."
-        )
+    known = " ".join(_luck_words(figures, subject))
+    if known:
+        yield known
     window = subject.backtest.window
     yield (
         f"Seen on one market only ({window.symbol} {window.timeframe}, {window.first:%Y-%m-%d} to "
@@ -226,10 +230,41 @@ def _thin_variables(subject: AssessmentContext) -> list[tuple[str, float]]:
     ]
 
 
-def _expected_maximum(n_trials: int) -> float:
-    """Return about the largest of n standard normals (Bailey and Lopez de Prado, 2014); 0 for one."""
-    if n_trials <= 1:
-        return 0.0
-    normal = NormalDist()
-    near, far = normal.inv_cdf(1 - 1 / n_trials), normal.inv_cdf(1 - 1 / (n_trials * math.e))
-    return (1 - _EULER_GAMMA) * near + _EULER_GAMMA * far
+def _luck_words(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
+    verdict, interval = subject.backtest.verdict, subject.backtest.metrics.sharpe_ci95
+    if verdict is not None:
+        yield _verdict_words(verdict)
+        yield (
+            f"It counts {verdict.n_trials} trials; the luckiest of so many without skill would show about "
+            f"{verdict.expected_best_sharpe:.2f}."
+        )
+    if interval is not None and interval[0] <= 0 < interval[1]:
+        yield (
+            f"The 95% interval of the Sharpe ratio, {interval[0]:.2f} to {interval[1]:.2f} over {figures.years:.1f} "
+            "years, holds zero: it does not tell a gain from a loss."
+        )
+
+
+def _verdict_words(verdict: VerdictReport) -> str:
+    if verdict.value == "candidate":
+        return "Verdict candidate: above luck and market on these bars, which the search has seen; not proven."
+    if verdict.value == "disproven":
+        return "Verdict disproven: the 95% interval of its Sharpe ratio, net or less the market's part, is below zero."
+    if verdict.psr is None:
+        return f"Verdict {verdict.value} ({verdict.reason}): there is nothing to test."
+    words = f"Verdict {verdict.value} ({verdict.reason}): {verdict.psr:.0%} likely to be better than luck, 95% needed"
+    if verdict.years_needed is None:
+        return f"{words}; no length of such a record would be enough, since there is no positive edge."
+    return f"{words}; an even chance to show it takes {verdict.years_needed:.1f} more years of such results."
+
+
+def _against_baselines(subject: AssessmentContext) -> Iterator[str]:
+    held, drawn = subject.backtest.baselines.buy_and_hold, subject.backtest.baselines.random_entry
+    sharpe = subject.backtest.metrics.sharpe_ratio
+    if sharpe is not None and sharpe <= held.sharpe_ratio:
+        yield f"Holding the market over the same bars had a Sharpe ratio of {held.sharpe_ratio:.2f}, no less than it."
+    if drawn is not None and drawn.p_value > TIMING_BY_LUCK:
+        yield (
+            f"{drawn.p_value:.0%} of {drawn.n} draws of its own signals at random times did as well: its timing may "
+            "be luck."
+        )

@@ -70,7 +70,8 @@ range without a name is that of timeperiod)
 _ASSESSOR = """\
 You assess one finished trading strategy of ktrdr, a research laboratory, for the quant who reads it tomorrow and for \
 the designer of the next one. You get the strategy, its training report, its backtest on unseen test blocks net of \
-all costs, baselines where measured, the gates, and the number of trials in this workspace.
+all costs, nulls (the recipe on shifted labels), baselines, the verdict of statistics alone, the gates, and the number \
+of trials in this workspace.
 
 Figures, gates and the verdict are measured by code and copied as they are: you cannot change them, and you must not \
 state others or claim what they do not show. `null` means not measured. Only few trades, one market or one period are \
@@ -78,7 +79,7 @@ weaknesses. The more trials, the more likely that a good figure is luck.
 
 judgement: promising (worth more research: an edge over cost and chance, steady over folds, a mechanism that the \
 figures support), mediocre (nothing broken, nothing shown), poor (contradicted by its figures, or broken). When in \
-doubt, the lower one. If accuracy hardly beats the majority class, or costs eat the gross profit, it is not promising.
+doubt, the lower one. If accuracy hardly beats its nulls, or costs eat the gross profit, it is not promising.
 
 strengths, weaknesses: 1 to 5 each, every one with the figure it rests on. suggestions: 1 to 4 different next \
 EXPERIMENTS (another market, condition, horizon or cause), not further tuning of these numbers on the same data. \
@@ -111,9 +112,12 @@ def designer_prompt(brief: str | None, markets: str, recent: str) -> Prompt:
 
 def assessor_prompt(subject: AssessmentContext, design_cost_usd: float | None) -> Prompt:
     """Return what an assessor is told of its subject; rounded, for nobody reasons with seventeen digits."""
-    training = subject.training.model_dump(mode="json", exclude={"seed", "snapshot", "strategy_sha256", "folds"})
+    training = subject.training.model_dump(
+        mode="json",
+        exclude={"seed": True, "snapshot": True, "strategy_sha256": True, "folds": True, "calibration": {"bins"}},
+    )
     training["folds"] = _fold_columns(subject.training.folds)
-    backtest = subject.backtest.model_dump(mode="json")
+    backtest = subject.backtest.model_dump(mode="json", exclude={"verdict": {"history"}})
     backtest.get("window", {}).pop("snapshot", None)
     shown: dict[str, JsonValue] = {
         "strategy": subject.specification.document(),

@@ -153,6 +153,45 @@ def simulate(
     return Simulation(trades=trades[:n_trades].copy(), equity=equity, position=position)
 
 
+def simulate_turned(
+    market: Market,
+    rules: Rules,
+    charges: Charges,
+    folds: NDArray[np.int64],
+    *,
+    offsets: NDArray[np.int64],
+    marks: NDArray[np.intp],
+    initial_equity: float,
+) -> FloatArray:
+    """Trade the same probabilities at other times: turned around each fold's own block, draw after draw.
+
+    Args:
+        market: As for `simulate`.
+        rules: As for `simulate`.
+        charges: As for `simulate`.
+        folds: As for `simulate`.
+        offsets: (n_draws, n_folds) bars by which a fold's probabilities come later; its last ones come first then.
+        marks: Bars at whose close the equity is wanted.
+        initial_equity: In quote currency; > 0.
+
+    Returns:
+        Equity (n_draws, n_marks).
+    """
+    probability = np.array(market.probability)
+    turned = Market._make(_read_only(column) for column in market._replace(probability=probability))
+    trades = np.empty(int((folds[:, 1] - folds[:, 0]).sum()), dtype=TRADE)
+    equity, position = np.empty(len(probability)), np.empty(len(probability))
+    marked = np.empty((len(offsets), len(marks)))
+    charges = Charges._make(float(charge) for charge in charges)
+    for draw, by_fold in enumerate(offsets):
+        for (first, stop), offset in zip(folds, by_fold, strict=True):
+            probability[first : first + offset] = market.probability[stop - offset : stop]
+            probability[first + offset : stop] = market.probability[first : stop - offset]
+        _simulate(turned, rules, charges, folds, float(initial_equity), trades, equity, position)
+        marked[draw] = equity[marks]
+    return marked
+
+
 def _read_only(column: NDArray[Any]) -> NDArray[Any]:
     # numba compiles once per combination of writable and read-only, contiguous and strided: hand it one only.
     view = np.ascontiguousarray(column).view()

@@ -1,7 +1,10 @@
 """Reduce trades and an equity curve to the figures of backtest.json."""
 
+from dataclasses import dataclass
+
 from ktrdr.backtest.outcome import INITIAL_EQUITY, EquityCurve, Trades
 from ktrdr.backtest.report import BacktestMetrics
+from ktrdr.statistics.bootstrap import FEWEST_DAYS, sharpe_interval
 from ktrdr.statistics.performance import (
     annual_growth,
     calmar_ratio,
@@ -11,11 +14,24 @@ from ktrdr.statistics.performance import (
     sortino_ratio,
     win_rate,
 )
-from ktrdr.statistics.returns import calendar_years
+from ktrdr.statistics.returns import FloatArray, calendar_years
 
 
-def measure_backtest(trades: Trades, curve: EquityCurve) -> BacktestMetrics:
-    """Return every figure of a backtest, from nothing but its trades and its equity curve.
+@dataclass(frozen=True, slots=True, eq=False)
+class CurveFigures:
+    """What an equity curve shows by itself; fractions, ratios annualised by `days_per_year`."""
+
+    net_return: FloatArray  # (n_days,) per session day
+    days_per_year: float
+    years: float
+    sharpe_ratio: float
+    max_drawdown: float
+    total_return: float
+    cagr: float
+
+
+def measure_curve(curve: EquityCurve) -> CurveFigures:
+    """Return the figures of an equity curve.
 
     Raises:
         ValueError: The curve spans fewer than two session days.
@@ -24,24 +40,54 @@ def measure_backtest(trades: Trades, curve: EquityCurve) -> BacktestMetrics:
     years = calendar_years(int(curve.timestamp[0]), int(curve.known_at[-1]))
     days_per_year = len(daily) / years
     total_return = float(curve.equity[-1]) / INITIAL_EQUITY - 1.0
-    growth = annual_growth(total_return, years=years)
-    drawdown = max_drawdown(curve.equity, initial_equity=INITIAL_EQUITY)
+    return CurveFigures(
+        net_return=daily.net_return,
+        days_per_year=days_per_year,
+        years=years,
+        sharpe_ratio=sharpe_ratio(daily.net_return, days_per_year=days_per_year),
+        max_drawdown=max_drawdown(curve.equity, initial_equity=INITIAL_EQUITY),
+        total_return=total_return,
+        cagr=annual_growth(total_return, years=years),
+    )
+
+
+def mean_holding_days(trades: Trades, curve: EquityCurve) -> float:
+    """Return how many session days a position was held on average; 0 without trades."""
+    if len(trades) == 0:
+        return 0.0
+    bars_per_day = len(curve) / len(curve.daily_returns())
+    return float(trades.bars_held.mean()) / bars_per_day
+
+
+def measure_backtest(trades: Trades, curve: EquityCurve, *, seed: int) -> BacktestMetrics:
+    """Return every figure of a backtest, from nothing but its trades, its equity curve and the interval's seed.
+
+    Raises:
+        ValueError: The curve spans fewer than two session days.
+    """
+    figures = measure_curve(curve)
+    daily, days_per_year = figures.net_return, figures.days_per_year
     entry_notional = trades.quantity * trades.entry_price
     exit_notional = trades.quantity * trades.exit_price
     is_traded = len(trades) > 0
+    interval = None
+    if is_traded and len(daily) >= FEWEST_DAYS:
+        shortest_block = mean_holding_days(trades, curve)
+        interval = sharpe_interval(daily, days_per_year=days_per_year, shortest_block=shortest_block, seed=seed)
     return BacktestMetrics(
-        sharpe_ratio=sharpe_ratio(daily.net_return, days_per_year=days_per_year) if is_traded else None,
-        sortino_ratio=sortino_ratio(daily.net_return, days_per_year=days_per_year) if is_traded else None,
-        max_drawdown=drawdown,
-        total_return=total_return,
-        cagr=growth,
-        calmar_ratio=calmar_ratio(growth, drawdown) if is_traded else None,
+        sharpe_ratio=figures.sharpe_ratio if is_traded else None,
+        sharpe_ci95=interval,
+        sortino_ratio=sortino_ratio(daily, days_per_year=days_per_year) if is_traded else None,
+        max_drawdown=figures.max_drawdown,
+        total_return=figures.total_return,
+        cagr=figures.cagr,
+        calmar_ratio=calmar_ratio(figures.cagr, figures.max_drawdown) if is_traded else None,
         win_rate=win_rate(trades.net) if is_traded else None,
         profit_factor=profit_factor(trades.net) if is_traded else None,
         n_trades=len(trades),
         exposure=float((entry_notional / trades.entry_equity * trades.bars_held).sum()) / len(curve),
         # Over equity at entry, not over mean equity: that may be zero or less after a ruin.
-        turnover=float(((entry_notional + exit_notional) / trades.entry_equity).sum()) / years,
+        turnover=float(((entry_notional + exit_notional) / trades.entry_equity).sum()) / figures.years,
         costs_paid=float((trades.costs + trades.financing).sum()) / INITIAL_EQUITY,
         days_per_year=days_per_year,
     )

@@ -1,12 +1,12 @@
 """What a backtest leaves: its trades, its equity curve, its report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ktrdr.backtest.report import BacktestReport
+from ktrdr.backtest.report import BacktestReport, VerdictReport
 from ktrdr.statistics.returns import DailyReturns, FloatArray, daily_returns
 
 INITIAL_EQUITY = 100_000.0  # in the instrument's quote currency
@@ -94,8 +94,13 @@ class EquityCurve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BacktestOutcome:
-    """Everything that one backtest found out."""
+    """Everything that one backtest found out, and the curve of holding the market over the same bars."""
 
     report: BacktestReport
     trades: Trades
     equity: EquityCurve
+    buy_and_hold: EquityCurve
+
+    def with_verdict(self, verdict: VerdictReport) -> "BacktestOutcome":
+        """Return the outcome with the verdict in its report."""
+        return replace(self, report=self.report.model_copy(update={"verdict": verdict}))

@@ -19,7 +19,8 @@ class BacktestMetrics(_Section):
 
     Attributes:
         sharpe_ratio: Mean over standard deviation (ddof 1) of daily returns, annualised by `days_per_year`.
-        sharpe_ci95: Not measured yet.
+        sharpe_ci95: Ends of its 95 % interval (stationary bootstrap, as `sharpe_interval` says, in blocks of at least
+            the mean holding); null without trades and with fewer than ten session days.
         sortino_ratio: Mean over downside deviation (target 0) of daily returns, annualised.
         max_drawdown: Largest fall of bar-marked equity as a fraction of its peak so far.
         total_return: Final over initial equity, less 1.
@@ -35,7 +36,7 @@ class BacktestMetrics(_Section):
     """
 
     sharpe_ratio: FiniteFloat | None
-    sharpe_ci95: None = None
+    sharpe_ci95: tuple[FiniteFloat, FiniteFloat] | None
     sortino_ratio: FiniteFloat | None
     max_drawdown: FiniteFloat
     total_return: FiniteFloat
@@ -55,6 +56,150 @@ class BacktestMetrics(_Section):
         if any((ratio is None) != (self.n_trades == 0) for ratio in ratios):
             raise ValueError(f"need the ratios null iff there are no trades, was {self.n_trades=}, {ratios=}")
         return self
+
+
+class BuyAndHold(_Section):
+    """The market itself: the whole equity in it over the same blocks, with the same costs, closed at fold ends.
+
+    Attributes:
+        sharpe_ratio: Of its daily net returns, annualised.
+        total_return: Final over initial equity, less 1.
+        cagr: Compound growth a calendar year.
+        max_drawdown: Largest fall of bar-marked equity as a fraction of its peak.
+    """
+
+    sharpe_ratio: FiniteFloat
+    total_return: FiniteFloat
+    cagr: FiniteFloat
+    max_drawdown: FiniteFloat
+
+
+class RandomEntries(_Section):
+    """The strategy's own signal at random times: the same directions, holding, stops and costs, without timing.
+
+    Attributes:
+        n: Draws.
+        sharpe_mean: Mean Sharpe ratio of the draws, annualised.
+        sharpe_p95: Their 95th percentile.
+        total_return_mean: Mean total return of the draws.
+        p_value: (1 + draws with at least the strategy's Sharpe ratio) / (1 + draws); uniform without skill.
+    """
+
+    n: int
+    sharpe_mean: FiniteFloat
+    sharpe_p95: FiniteFloat
+    total_return_mean: FiniteFloat
+    p_value: FiniteFloat
+
+
+class Baselines(_Section):
+    """What no skill would have come to; `random_entry` is null without trades."""
+
+    buy_and_hold: BuyAndHold
+    random_entry: RandomEntries | None
+
+
+VerdictValue = Literal["proven", "candidate", "inconclusive", "disproven"]
+
+
+class SharpeTest(_Section):
+    """One series of daily returns tested against luck; all null where it does not vary.
+
+    Attributes:
+        sharpe_ratio: Annualised.
+        sharpe_ci95: Ends of its 95 % interval, annualised; null with fewer than ten session days.
+        psr: Probability that the true ratio lies above what the best of `n_trials` without skill would show.
+        dsr: The same against Bailey's and Lopez de Prado's threshold, from the variance of the trials' own ratios;
+            null where fewer than two of several trials got as far as a ratio.
+        years_needed: Further years of such returns until `psr` is 0.95; null without a positive edge.
+    """
+
+    sharpe_ratio: FiniteFloat | None
+    sharpe_ci95: tuple[FiniteFloat, FiniteFloat] | None
+    psr: FiniteFloat | None
+    dsr: FiniteFloat | None
+    years_needed: FiniteFloat | None
+
+
+class TrialSharpes(_Section):
+    """The Sharpe ratios (per session day) of the other trials that got as far as one, in three numbers.
+
+    Attributes:
+        count: How many.
+        mean: Their mean; 0 of none.
+        squares: Sum of squared deviations from it.
+    """
+
+    count: int = 0
+    mean: FiniteFloat = 0.0
+    squares: FiniteFloat = 0.0
+
+
+class TrialHistory(_Section):
+    """What the trial ledger knew when a verdict was reached: the only thing in it that is not of the backtest.
+
+    Attributes:
+        n_trials: All trials of the workspace so far, this one included; >= 1.
+        other_sharpes: Of the other trials.
+    """
+
+    n_trials: int
+    other_sharpes: TrialSharpes = TrialSharpes()
+
+
+class SelectionReport(_Section):
+    """This trial and all others of the same bars, chosen from by their Sharpe ratio. Reported, never decisive.
+
+    Attributes:
+        n_trials: Trials that traded on these days, this one included.
+        n_days: Session days that all of them have.
+        pbo: Probability of backtest overfitting: how often the best of one half of the days is in the lower half on the
+            other; one half is what pure luck shows.
+        spa_p_value: Hansen's test of superior ability: how often the best of so many without any return looks as good
+            as the best of these.
+    """
+
+    n_trials: int
+    n_days: int
+    pbo: FiniteFloat
+    spa_p_value: FiniteFloat
+
+
+class VerdictReport(_Section):
+    """What statistics allow to be said. The worse of the two tests counts, so each top figure is the worse one.
+
+    Attributes:
+        value: Its one word. `proven` is given by the exam on sealed bars alone.
+        reason: Slug of the rule that decided: `above_luck`, `interval_below_zero`, `not_above_luck`,
+            `no_positive_edge`, `too_few_trades`, `no_trades`.
+        n_trials: Trials that the thresholds allow for.
+        psr: The smaller of the two.
+        dsr: The smaller of the two; reported, never decisive.
+        years_needed: The larger of the two, null if either is null.
+        power: Share of records of that length that would pass, if the true edge is the measured one.
+        n_trades: Trades of the backtest; `MINIMUM_TRADES` are needed to say more than `inconclusive`.
+        expected_best_sharpe: Annualised ratio that the best of `n_trials` without skill would show in this window.
+        net: The test of the net returns.
+        market_adjusted: The test of the net returns less beta times buy-and-hold.
+        market_betas: That beta per fold, from the rows that its networks were fitted on.
+        history: What was known of other trials.
+        selection: The other trials of the same bars beside this one; null where there are none with a return.
+    """
+
+    value: VerdictValue
+    reason: str
+    n_trials: int
+    psr: FiniteFloat | None
+    dsr: FiniteFloat | None
+    years_needed: FiniteFloat | None
+    power: FiniteFloat
+    n_trades: int
+    expected_best_sharpe: FiniteFloat
+    net: SharpeTest
+    market_adjusted: SharpeTest
+    market_betas: list[FiniteFloat]
+    history: TrialHistory
+    selection: SelectionReport | None
 
 
 class CostReport(_Section):
@@ -106,11 +251,11 @@ class WindowReport(_Section):
 
 
 class BacktestReport(_Section):
-    """The whole of backtest.json. `baselines` and `verdict` are not measured yet."""
+    """The whole of backtest.json. `verdict` is null until one has been reached (`ktrdr.evaluation.verdict`)."""
 
     metrics: BacktestMetrics
-    baselines: None = None
-    verdict: None = None
+    baselines: Baselines
+    verdict: VerdictReport | None = None
     costs: CostReport
     window: WindowReport
 

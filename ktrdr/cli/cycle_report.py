@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
+from ktrdr.cli.evidence_report import baseline_lines, null_line, value_at, verdict_lines
 from ktrdr.cli.output import MISSING, figure, table_lines
 from ktrdr.schemas.operations import OperationDocument
 from ktrdr.schemas.strategies import StrategyDetail
@@ -98,23 +99,16 @@ def _training_lines(strategy: StrategyDetail) -> list[str]:
     return [
         *warning,
         "",
-        f"Training (validation segments): accuracy {figure(accuracy, '.3f')}, loss {figure(loss, '.3f')} nats; "
-        f"always naming the commoner class has {figure(_commoner_share(strategy.training), '.3f')}",
-        "Both flatter: the best epoch was chosen on these rows (random walks show about 0.54 and 0.68).",
+        f"Training (validation segments): accuracy {figure(accuracy, '.3f')}, loss {figure(loss, '.3f')} nats. Both "
+        "flatter: the best epoch was chosen on these rows.",
+        null_line(strategy.training),
     ]
 
 
-def _commoner_share(training: Mapping[str, JsonValue]) -> float | None:
-    """Return the share of the commoner class, mean over folds, None where the report does not tell."""
-    folds = training.get("folds")
-    rates = [fold.get("base_rate") for fold in folds if isinstance(fold, dict)] if isinstance(folds, list) else []
-    shares = [max(rate, 1 - rate) for rate in rates if isinstance(rate, float | int)]
-    return sum(shares) / len(shares) if shares else None
-
-
 def _backtest_lines(strategy: StrategyDetail) -> list[str]:
-    metrics = strategy.backtest.get("metrics") if strategy.backtest is not None else None
-    if not isinstance(metrics, dict):
+    backtest = strategy.backtest
+    metrics = value_at(backtest, "metrics")
+    if backtest is None or not isinstance(metrics, dict):
         return []
     rows = [(words, figure(metrics.get(name), style)) for name, words, style in _METRICS]
     width = max(len(value) for _, value in rows)
@@ -124,8 +118,10 @@ def _backtest_lines(strategy: StrategyDetail) -> list[str]:
         f"Backtest, out of sample and net of costs{_window_words(strategy)}:",
         *_indented(body),
         "",
+        *baseline_lines(backtest),
+        "",
+        *verdict_lines(backtest),
         f"Trials in this workspace so far: {strategy.n_trials}. The best of many looks good by luck alone.",
-        "There is no verdict: this version measures, and does not yet test what it measured against luck.",
     ]
 
 

@@ -1,1 +1,1 @@
-"""What may be believed: the trial ledger, and later the verdict and the vault."""
+"""What may be believed: the trial ledger and the verdict."""

@@ -7,6 +7,7 @@ the hash of the one before.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from pydantic import JsonValue
 
 from ktrdr.artifacts.files import canonical_json
+from ktrdr.backtest.report import TrialHistory, TrialSharpes
 from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.tables import trial_events
@@ -90,6 +92,25 @@ class TrialLedger:
         with self._database.engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def history(self, trial_id: str) -> TrialHistory:
+        """Return what a verdict on this trial needs to know of all trials started so far."""
+        others = [outcome for trial, outcome in self._outcomes().items() if trial != trial_id]
+        daily = [ratio for outcome in others if (ratio := _daily_sharpe(outcome)) is not None]
+        return TrialHistory(n_trials=self.count(), other_sharpes=_spread(daily))
+
+    def returns_beside(self, trial_id: str) -> list[str]:
+        """Return the paths of the daily returns of all other trials of the same snapshot, relative to the workspace."""
+        opened = sa.select(trial_events.c.trial_id, trial_events.c.payload).where(trial_events.c.event == OPENED)
+        with self._database.engine.connect() as connection:
+            snapshots = {trial: json.loads(text).get("snapshot") for trial, text in connection.execute(opened)}
+        return [
+            path
+            for trial, outcome in self._outcomes().items()
+            if trial != trial_id
+            and snapshots.get(trial) == snapshots.get(trial_id)
+            and isinstance(path := outcome.get("daily_returns"), str)
+        ]
+
     def unclosed(self) -> list[str]:
         """Return the ids of trials that have no outcome yet, oldest first."""
         # Openings and closings alternate, so an open trial is one with an odd number of them.
@@ -124,6 +145,15 @@ class TrialLedger:
             previous, expected_sequence = row.hash, row.sequence + 1
         return faults
 
+    def _outcomes(self) -> dict[str, dict[str, JsonValue]]:
+        """Return the outcome that holds of every trial that has one, in the order of the openings."""
+        query = sa.select(trial_events.c.trial_id, trial_events.c.event, trial_events.c.payload)
+        outcomes: dict[str, dict[str, JsonValue] | None] = {}
+        with self._database.engine.connect() as connection:
+            for trial, event, text in connection.execute(query.order_by(trial_events.c.sequence)):
+                outcomes[trial] = json.loads(text) if event.startswith(CLOSED) else None
+        return {trial: outcome for trial, outcome in outcomes.items() if outcome is not None}
+
     def _append(self, trial_id: str, event: str, payload: Mapping[str, JsonValue]) -> None:
         text = canonical_json(dict(payload)).decode()
         with self._database.engine.begin() as connection:
@@ -152,6 +182,22 @@ class TrialLedger:
                     hash=_row_hash(sequence, trial_id, name, recorded_at_ms, text, previous),
                 )
             )
+
+
+def _daily_sharpe(outcome: Mapping[str, JsonValue]) -> float | None:
+    """Return the Sharpe ratio per session day of a closed trial, None where it did not get that far."""
+    metrics = outcome.get("metrics")
+    if not isinstance(metrics, dict):
+        return None
+    annual, days = metrics.get("sharpe_ratio"), metrics.get("days_per_year")
+    return annual / math.sqrt(days) if isinstance(annual, float | int) and isinstance(days, float | int) else None
+
+
+def _spread(ratios: Sequence[float]) -> TrialSharpes:
+    if not ratios:
+        return TrialSharpes()
+    mean = math.fsum(ratios) / len(ratios)
+    return TrialSharpes(count=len(ratios), mean=mean, squares=math.fsum((each - mean) ** 2 for each in ratios))
 
 
 def _events(connection: sa.Connection, trial_id: str) -> Sequence[sa.Row[Any]]:

@@ -1,5 +1,7 @@
 """The operations `training` and `backtesting`: trial, job process, files into place."""
 
+from collections.abc import Mapping
+
 from pydantic import BaseModel, JsonValue
 
 from ktrdr.artifacts.attempt import discard_attempt, publish_files
@@ -84,18 +86,23 @@ def training_operation(services: LaboratoryServices) -> Body:
 
 
 def backtest_operation(services: LaboratoryServices) -> Body:
-    """Return the body of `backtesting`: trades the test blocks, puts the files in place, returns the metrics."""
+    """Return the body of `backtesting`: trades the test blocks, publishes the files, returns metrics and verdict."""
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = BacktestPayload.model_validate(document)
         folder = services.strategies.folder(payload.strategy)
         trial_id = payload.trial_id or work.operation_id
 
-        def prepare() -> None:
+        def prepare() -> JsonValue:
             services.operations.write_metadata(work.operation_id, {"strategy_name": payload.strategy})
             if payload.trial_id is None:
                 configuration = _configuration(services, BACKTESTING, payload.strategy)
                 services.ledger.open_trial(work.operation_id, configuration)
+            # Remembered with the step: a backtest that runs again after a crash is judged by the same history.
+            return {
+                "history": services.ledger.history(trial_id).model_dump(),
+                "other_returns": list[JsonValue](services.ledger.returns_beside(trial_id)),
+            }
 
         def publish() -> None:
             returns = attempt / DAILY_RETURNS_FILE
@@ -108,19 +115,20 @@ def backtest_operation(services: LaboratoryServices) -> Body:
             publish_files(attempt, folder, BACKTEST_FILES)
             discard_attempt(attempt)
 
-        await work.step("prepare", prepare)
+        known = _object(await work.step("prepare", prepare))
         try:
-            traded = await run_repeated_job(services, work, BACKTESTING, _BACKTEST_JOB, {"strategy": payload.strategy})
+            request: Payload = {"strategy": payload.strategy, **known}
+            traded = await run_repeated_job(services, work, BACKTESTING, _BACKTEST_JOB, request)
         except KtrdrError as error:
             if payload.trial_id is None:
                 services.ledger.close_trial(trial_id, {"outcome": f"backtest_failed:{error.reason}"})
             raise
-        attempt, result = traded.attempt, traded.result
+        attempt, result = traded.attempt, _object(traded.result)
         await work.publish("publish", publish)
         if payload.trial_id is None:
             outcome = backtest_outcome(services, trial_id, "backtested", result)
             await work.step("close_trial", lambda: services.ledger.close_trial(trial_id, outcome))
-        return {"strategy_name": payload.strategy, "strategy_path": str(folder), "metrics": result}
+        return {"strategy_name": payload.strategy, "strategy_path": str(folder), **result}
 
     return body
 
@@ -140,11 +148,19 @@ def _configuration(services: LaboratoryServices, kind: str, strategy: str) -> Pa
 
 
 def backtest_outcome(
-    services: LaboratoryServices, trial_id: str, outcome: str, metrics: JsonValue
+    services: LaboratoryServices, trial_id: str, outcome: str, result: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
-    """Return what the ledger keeps of a trial that got as far as a backtest; the path is relative to the workspace."""
+    """Return what the ledger keeps of a trial that got as far as a backtest; the path is relative to the workspace.
+
+    `result` holds the backtest's `metrics` and `verdict`.
+    """
     path = daily_returns_path(services.settings.state_folder, trial_id).relative_to(services.settings.workspace)
-    return {"outcome": outcome, "metrics": metrics, "daily_returns": str(path)}
+    return {
+        "outcome": outcome,
+        "metrics": result["metrics"],
+        "verdict": result["verdict"],
+        "daily_returns": str(path),
+    }
 
 
 def _object(value: JsonValue) -> Payload:

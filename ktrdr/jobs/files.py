@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-TRAINING_FILES = ("model.safetensors", "predictions.parquet", "training.json")
+TRAINING_FILES = ("model.safetensors", "predictions.parquet", "fitted_predictions.parquet", "training.json")
 BACKTEST_FILES = ("equity.parquet", "trades.parquet", "backtest.json")
 ASSESSMENT_FILES = ("assessment.json",)
 DAILY_RETURNS_FILE = "daily_returns.parquet"

@@ -1,5 +1,6 @@
 """Train one strategy and write its files into an attempt folder."""
 
+import os
 from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
@@ -12,6 +13,8 @@ from ktrdr.operations.job_child import Report
 from ktrdr.strategy.store import StrategyStore
 from ktrdr.training.artifacts import write_training
 from ktrdr.training.train import train_strategy
+
+_MOST_WORKERS = 4  # as many groups as the nulls have
 
 
 class TrainingJobRequest(BaseModel):
@@ -26,7 +29,7 @@ class TrainingJobRequest(BaseModel):
 
 
 def train(document: dict[str, JsonValue], report: Report) -> JsonValue:
-    """Train, write training.json, model.safetensors and predictions.parquet, return the gate's metrics."""
+    """Train, write training.json, the model and both files of predictions, return the gate's metrics."""
     request = TrainingJobRequest.model_validate(document)
     settings = load_settings()
     report(0.0, "reading bars")
@@ -36,10 +39,12 @@ def train(document: dict[str, JsonValue], report: Report) -> JsonValue:
         specification.symbol, specification.timeframe, snapshot=request.snapshot
     )
     memory = CheckpointFile(Path(request.checkpoints), settings.checkpoint_interval_s)
-    outcome = train_strategy(specification, bars, seed=request.seed, on_progress=report, memory=memory)
+    workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    outcome = train_strategy(specification, bars, seed=request.seed, on_progress=report, memory=memory, workers=workers)
     write_training(Path(request.attempt), outcome, bars)
     return {
         "accuracy": outcome.report.accuracy,
         "final_loss": outcome.report.final_loss,
+        "accuracy_to_beat": outcome.report.nulls.accuracy_to_beat,
         "snapshot": outcome.report.snapshot,
     }

@@ -1,1 +1,1 @@
-"""Statistics of returns and trades: pure NumPy, knowing nothing of files, bars or strategies."""
+"""Statistics of returns and trades: functions of arrays, knowing nothing of files, bars or strategies."""

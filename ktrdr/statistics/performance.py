@@ -8,6 +8,7 @@ too. A figure that does not exist at all (a ratio of no trades) is an error here
 import math
 
 import numpy as np
+from numba import njit
 
 from ktrdr.statistics.returns import FloatArray
 
@@ -37,9 +38,8 @@ def sharpe_ratio(net_returns: FloatArray, *, days_per_year: float) -> float:
     Raises:
         ValueError: Fewer than two days, a non-finite return or `days_per_year` <= 0.
     """
-    _require_days(net_returns, days_per_year)
-    deviation = float(net_returns.std(ddof=1))
-    return capped_ratio(float(net_returns.mean()) * math.sqrt(days_per_year), deviation)
+    mean, deviation, _ = _measure_days(net_returns, days_per_year)
+    return capped_ratio(mean * math.sqrt(days_per_year), deviation)
 
 
 def sortino_ratio(net_returns: FloatArray, *, days_per_year: float) -> float:
@@ -48,9 +48,8 @@ def sortino_ratio(net_returns: FloatArray, *, days_per_year: float) -> float:
     The downside deviation is the root mean square of min(return, 0) over *all* days, target 0. Arguments and
     errors as for `sharpe_ratio`.
     """
-    _require_days(net_returns, days_per_year)
-    downside = math.sqrt(float(np.mean(np.minimum(net_returns, 0.0) ** 2)))
-    return capped_ratio(float(net_returns.mean()) * math.sqrt(days_per_year), downside)
+    mean, _, downside = _measure_days(net_returns, days_per_year)
+    return capped_ratio(mean * math.sqrt(days_per_year), downside)
 
 
 def max_drawdown(equity: FloatArray, *, initial_equity: float) -> float:
@@ -63,11 +62,10 @@ def max_drawdown(equity: FloatArray, *, initial_equity: float) -> float:
     Returns:
         0.0 where equity never falls; 1.0 for a total loss, more where the account ended in debt.
     """
-    curve = np.concatenate(([initial_equity], equity))
-    if len(curve) < 2 or not np.isfinite(curve).all() or not initial_equity > 0:
+    deepest = _deepest_fall(np.ascontiguousarray(equity), float(initial_equity))
+    if len(equity) == 0 or not initial_equity > 0 or not math.isfinite(deepest):
         raise ValueError(f"need at least one finite equity and a start above 0, was {initial_equity=}")
-    peak = np.maximum.accumulate(curve)
-    return float(np.max((peak - curve) / peak))
+    return float(deepest)
 
 
 def annual_growth(total_return: float, *, years: float) -> float:
@@ -104,11 +102,42 @@ def profit_factor(net_profits: FloatArray) -> float:
     return capped_ratio(gained, lost)
 
 
-def _require_days(net_returns: FloatArray, days_per_year: float) -> None:
-    if len(net_returns) < 2 or not np.isfinite(net_returns).all():
+def _measure_days(net_returns: FloatArray, days_per_year: float) -> tuple[float, float, float]:
+    """Return mean, standard deviation (ddof 1) and downside deviation of at least two finite returns."""
+    if len(net_returns) < 2:
         raise ValueError(f"need at least two finite daily returns, was {len(net_returns)} days")
     if not (days_per_year > 0 and math.isfinite(days_per_year)):
         raise ValueError(f"need days_per_year > 0, was {days_per_year!r}")
+    mean, deviation, downside = _moments(np.ascontiguousarray(net_returns))
+    if not math.isfinite(deviation):
+        raise ValueError(f"need at least two finite daily returns, was {len(net_returns)} days, one not finite")
+    return mean, deviation, downside
+
+
+# The order of a sum may change (its vectors are as wide as the machine's), which moves only the last digits.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc"})
+def _moments(returns: FloatArray) -> tuple[float, float, float]:
+    n = len(returns)
+    mean = returns.sum() / n
+    squares, below = 0.0, 0.0
+    for value in returns:
+        squares += (value - mean) * (value - mean)
+        fallen = min(value, 0.0)
+        below += fallen * fallen
+    return mean, math.sqrt(squares / (n - 1)), math.sqrt(below / n)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _deepest_fall(equity: FloatArray, initial_equity: float) -> float:
+    peak, deepest = initial_equity, 0.0
+    for value in equity:
+        if not math.isfinite(value):
+            return math.nan
+        if value > peak:
+            peak = value
+        elif peak - value > deepest * peak:
+            deepest = (peak - value) / peak
+    return deepest
 
 
 def _require_trades(net_profits: FloatArray) -> None:

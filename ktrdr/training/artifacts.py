@@ -9,10 +9,12 @@ from ktrdr.training.train import TrainingOutcome
 REPORT_FILE = "training.json"
 MODEL_FILE = "model.safetensors"
 PREDICTIONS_FILE = "predictions.parquet"
+FITTED_PREDICTIONS_FILE = "fitted_predictions.parquet"
 
 
 def write_training(folder: Path, outcome: TrainingOutcome, bars: Bars) -> None:
-    """Write training.json, model.safetensors and predictions.parquet, the report last; equal outcomes, equal bytes."""
+    """Write the model, both files of predictions and, last, training.json; equal outcomes give equal bytes."""
     write_bytes_atomically(folder / MODEL_FILE, outcome.model.to_safetensors())
     write_bytes_atomically(folder / PREDICTIONS_FILE, outcome.predictions.to_parquet(bars))
+    write_bytes_atomically(folder / FITTED_PREDICTIONS_FILE, outcome.fitted_predictions.to_parquet(bars))
     write_json_atomically(folder / REPORT_FILE, outcome.report.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""predictions.parquet: the out-of-sample probability of every bar in the test blocks."""
+"""Probabilities bar by bar: predictions.parquet of the test blocks, fitted_predictions.parquet of the fitted rows."""
 
 import io
 from dataclasses import dataclass
@@ -16,11 +16,14 @@ _TIMESTAMP = pl.Datetime("ms", "UTC")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """One row per predicted bar, in time order.
+    """One row per fold and predicted bar, in this order.
+
+    Out of sample the folds follow each other and no bar comes twice. Of the fitted rows each fold predicts all bars
+    between its first and its last one; these serve to measure what a strategy does where it learned, nothing else.
 
     Attributes:
         bar_index: int64 (m,), the bar at whose close the prediction is known.
-        fold: int8 (m,), 1..5: the fold whose networks, fitted on earlier blocks, made it.
+        fold: int8 (m,), 1..5: the fold whose networks made it.
         probability: float64 (m,), of class 1 (a rise, or a trade that wins), mean over seeds.
     """
 
@@ -29,12 +32,21 @@ class Predictions:
     probability: NDArray[np.float64]
 
     def by_bar(self, n_bars: int) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-        """Return probability and fold for each of `n_bars` bars: NaN and 0 where there is no prediction."""
+        """Return probability and fold for each of `n_bars` bars: NaN and 0 where there is none. Of test blocks only."""
         probability = np.full(n_bars, np.nan)
         fold = np.zeros(n_bars, dtype=np.int8)
         probability[self.bar_index] = self.probability
         fold[self.bar_index] = self.fold
         return probability, fold
+
+    def of_folds(self, n_bars: int) -> list[NDArray[np.float64]]:
+        """Return for each fold, in order, the probability of each of `n_bars` bars, NaN where there is none."""
+        found = []
+        for fold in np.unique(self.fold):
+            probability = np.full(n_bars, np.nan)
+            probability[self.bar_index[self.fold == fold]] = self.probability[self.fold == fold]
+            found.append(probability)
+        return found
 
     def to_parquet(self, bars: Bars) -> bytes:
         """Return the file: columns timestamp (bar open, UTC), fold, probability."""

@@ -64,6 +64,60 @@ class FoldReport(_Section):
     best_epochs: list[int]
 
 
+class MajorityClass(_Section):
+    """Always naming the commoner class of each validation segment, known only afterwards; mean over folds, 0..1."""
+
+    accuracy: FiniteFloat
+
+
+class CircularShifts(_Section):
+    """The same recipe on labels shifted in time, as `ktrdr.training.nulls` says: its accuracy where there is no skill.
+
+    Attributes:
+        n: Shifts, each fitted on all folds.
+        accuracy_mean: Mean over the shifts of the mean over folds.
+        accuracy_p95: What one more shift would exceed in at most 5 % of all cases.
+    """
+
+    n: int
+    accuracy_mean: FiniteFloat
+    accuracy_p95: FiniteFloat
+
+
+class Nulls(_Section):
+    """What no skill shows on the same validation segments, with the same choice of the epoch."""
+
+    majority_class: MajorityClass
+    circular_shifts: CircularShifts
+
+    @property
+    def accuracy_to_beat(self) -> float:
+        """Skill is an accuracy above this: above the shifts' 95th percentile and above the commoner class."""
+        return max(self.majority_class.accuracy, self.circular_shifts.accuracy_p95)
+
+
+class ReliabilityBin(_Section):
+    """Validation rows whose probability lies in [lower, upper): their mean probability, and the share of class 1."""
+
+    lower: FiniteFloat
+    upper: FiniteFloat
+    n: int
+    mean_probability: FiniteFloat
+    share: FiniteFloat
+
+
+class Calibration(_Section):
+    """The validation rows of all folds, each predicted by the mean of its fold's networks.
+
+    Attributes:
+        brier_score: Mean squared distance of the probability from what came; 0.25 for always saying one half.
+        bins: In order of probability; empty ones are left out.
+    """
+
+    brier_score: FiniteFloat
+    bins: list[ReliabilityBin]
+
+
 class TrainingReport(_Section):
     """The whole of training.json.
 
@@ -74,7 +128,8 @@ class TrainingReport(_Section):
         accuracy_sd: Sample standard deviation over seeds of the seed's mean over folds; 0 with one seed.
         final_loss_sd: The same of the loss.
         folds: One entry per fold.
-        nulls: Not measured yet.
+        nulls: What the accuracy must beat to be skill.
+        calibration: Of the validation segments; it flatters as the accuracy does.
         coverage: Per fuzzy variable and set of the final model, a share of the research window's rows; as
             `FuzzyEncoder.coverage` defines it.
         rules: None are extracted yet.
@@ -88,7 +143,8 @@ class TrainingReport(_Section):
     accuracy_sd: FiniteFloat
     final_loss_sd: FiniteFloat
     folds: list[FoldReport]
-    nulls: None = None
+    nulls: Nulls
+    calibration: Calibration
     coverage: dict[str, FiniteFloat]
     rules: None = None
     seed: int

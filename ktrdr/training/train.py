@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ktrdr.errors import InvalidInput, OperationFailed
@@ -18,16 +17,27 @@ from ktrdr.networks.fit import FitSettings, FitState, NetworkTask, fit_stack, st
 from ktrdr.networks.mlp import MlpShape, MlpStack
 from ktrdr.networks.runtime import machine_identity, torch_runtime
 from ktrdr.strategy.specification import StrategySpecification
-from ktrdr.training.model import ModelDescription, TrainedModel, mean_probability
+from ktrdr.training.fold_predictor import FoldPredictor
+from ktrdr.training.model import ModelDescription, TrainedModel
+from ktrdr.training.nulls import N_SHIFTS, measure_nulls
 from ktrdr.training.parts import TrainingPart, prepare_part, usable_rows
 from ktrdr.training.predictions import Predictions
-from ktrdr.training.report import FoldDates, FoldReport, PurgedCounts, RowCounts, TrainingReport
+from ktrdr.training.report import (
+    Calibration,
+    FoldDates,
+    FoldReport,
+    Nulls,
+    PurgedCounts,
+    RowCounts,
+    TrainingReport,
+)
 from ktrdr.training.splits import Fold, RowArray, block_bounds, split_training_part, walk_forward
 
 ProgressCallback = Callable[[float, str], None]
 
 _PERCENT_BEFORE_FIT = 5.0
-_PERCENT_AFTER_FIT = 97.0
+_PERCENT_AFTER_FIT = 30.0
+_PERCENT_AFTER_NULLS = 97.0  # they are most of the work: twenty times the folds, where the fit has three seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +73,11 @@ class NoMemory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingOutcome:
-    """What a training gives: its report, the out-of-sample predictions, the final model."""
+    """What a training gives: its report, the predictions of test blocks and of fitted rows, the final model."""
 
     report: TrainingReport
     predictions: Predictions
+    fitted_predictions: Predictions
     model: TrainedModel
 
 
@@ -78,6 +89,8 @@ def train_strategy(
     on_progress: ProgressCallback,
     memory: FitMemory | None = None,
     threads: int = 1,
+    workers: int = 1,
+    n_shifts: int = N_SHIFTS,
 ) -> TrainingOutcome:
     """Train on the research window; equal arguments give bit-identical outcomes on one machine.
 
@@ -85,11 +98,13 @@ def train_strategy(
         specification: The strategy.
         bars: Its research bars.
         seed: What all randomness derives from; >= 0.
-        on_progress: Called with a percentage (0..100) and a text, at most once an epoch and a part.
+        on_progress: Called with a percentage (0..100) and a text, once an epoch and a few times more.
         memory: Where an interrupted training of the same arguments on the same machine stands; it goes on from there
             and ends with the same bits. None keeps nothing.
         threads: Threads of PyTorch. At this size a second one gains a fifth on an idle machine, and costs a factor of
             ten to thirty as soon as another process wants the core that it waits on.
+        n_shifts: Shifts of the labels to fit for the nulls, most of the work; fewer than 19 test nothing.
+        workers: Groups of null networks fitted at the same time, each in a thread of its own; no result depends on it.
 
     Raises:
         InvalidInput: `seed` is negative.
@@ -101,7 +116,8 @@ def train_strategy(
     on_progress(0.0, "computing features and labels")
     inputs = compute_inputs(specification, bars)
     labels = make_labels(specification, bars)
-    folds, parts = _prepare_parts(specification, bars, inputs, labels)
+    rows = usable_rows(inputs, labels)
+    folds, parts = _prepare_parts(specification, bars, inputs, labels, rows)
     n_features = parts[0].rows.fitted_inputs.shape[1]
     stack = MlpStack(MlpShape(n_features, specification.model.hidden, specification.model.dropout))
     identity = {
@@ -112,20 +128,25 @@ def train_strategy(
     }
     fit = _Fit(stack, parts, specification, seed, identity, memory or NoMemory())
     with torch_runtime(threads):
-        state = fit.run(on_progress)
-        on_progress(_PERCENT_AFTER_FIT, "predicting the test blocks")
-        predictions = _predict_test_blocks(stack, parts, state, specification.training.seeds)
-    report = _report(specification, bars, folds, parts, state, seed=seed, inputs=inputs)
+        state, words = fit.run(on_progress)
+        on_shifts = _null_progress(on_progress, n_shifts, words)
+        nulls = fit.measure_nulls(rows, labels, n_shifts=n_shifts, workers=workers, on_shifts=on_shifts)
+        on_progress(_PERCENT_AFTER_NULLS, "predicting the test blocks")
+        predictor = FoldPredictor(stack, parts[:-1], state, specification.training.seeds)
+        predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
+        calibration = predictor.calibration()
+    report = _report(
+        specification, bars, folds, parts, state, seed=seed, inputs=inputs, nulls=nulls, calibration=calibration
+    )
     model = _final_model(stack, specification, bars, parts[-1], state, seed)
     on_progress(100.0, "trained")
-    return TrainingOutcome(report, predictions, model)
+    return TrainingOutcome(report, predictions, fitted_predictions, model)
 
 
 def _prepare_parts(
-    specification: StrategySpecification, bars: Bars, inputs: FeatureInputs, labels: Labels
+    specification: StrategySpecification, bars: Bars, inputs: FeatureInputs, labels: Labels, rows: RowArray
 ) -> tuple[list[Fold], list[TrainingPart]]:
     """Return the folds and their training parts, followed by the part of the final model."""
-    rows = usable_rows(inputs, labels)
     folds = walk_forward(rows, labels.end, block_bounds(bars.timestamp, int(bars.known_at[-1])))
     parts = []
     for fold in folds:
@@ -156,7 +177,8 @@ class _Fit:
     identity: Mapping[str, str]
     memory: FitMemory
 
-    def run(self, on_progress: ProgressCallback) -> FitState:
+    def run(self, on_progress: ProgressCallback) -> tuple[FitState, str]:
+        """Return the end of the fit, and words for whoever watches about where it began."""
         training = self.specification.training
         tasks = [
             NetworkTask(f"seed {replicate + 1} of {part.name}", NetworkKey(self.seed, (number, replicate)), number)
@@ -179,28 +201,42 @@ class _Fit:
             )
 
         on_progress(_PERCENT_BEFORE_FIT, f"fitting {len(tasks)} networks{words}")
-        settings = FitSettings(training.epochs, training.batch_size, training.learning_rate, training.patience)
+        settings = _fit_settings(self.specification)
         rows = [part.rows for part in self.parts]
         state = start if recalled.state is None else recalled.state
-        return fit_stack(self.stack, rows, tasks, settings, on_epoch=finish_epoch, state=state)
+        return fit_stack(self.stack, rows, tasks, settings, on_epoch=finish_epoch, state=state), words
+
+    def measure_nulls(
+        self, rows: RowArray, labels: Labels, *, n_shifts: int, workers: int, on_shifts: Callable[[int], None]
+    ) -> Nulls:
+        """Fit the same recipe where there is nothing to learn; it depends on nothing that `run` did."""
+        return measure_nulls(
+            self.stack,
+            self.parts[:-1],
+            rows,
+            labels,
+            _fit_settings(self.specification),
+            seed=self.seed,
+            n_shifts=n_shifts,
+            workers=workers,
+            on_shifts=on_shifts,
+        )
 
 
-def _predict_test_blocks(stack: MlpStack, parts: Sequence[TrainingPart], state: FitState, n_seeds: int) -> Predictions:
-    """Return every fold's probabilities of its own test block, in time order."""
-    folds = parts[:-1]
-    probabilities = [
-        mean_probability(stack, _best_parameters(state, number, n_seeds), part.test_inputs)
-        for number, part in enumerate(folds)
-    ]
-    return Predictions(
-        bar_index=np.concatenate([part.test_bars for part in folds]).astype(np.int64),
-        fold=np.repeat(np.arange(1, len(folds) + 1, dtype=np.int8), [len(part.test_bars) for part in folds]),
-        probability=np.concatenate(probabilities),
-    )
+def _fit_settings(specification: StrategySpecification) -> FitSettings:
+    training = specification.training
+    return FitSettings(training.epochs, training.batch_size, training.learning_rate, training.patience)
 
 
-def _best_parameters(state: FitState, part: int, n_seeds: int) -> torch.Tensor:
-    return state.best_parameters[part * n_seeds : (part + 1) * n_seeds]
+def _null_progress(on_progress: ProgressCallback, n_shifts: int, words: str) -> Callable[[int], None]:
+    def report_shifts(n_done: int) -> None:
+        share = n_done / n_shifts
+        on_progress(
+            _PERCENT_AFTER_FIT + share * (_PERCENT_AFTER_NULLS - _PERCENT_AFTER_FIT),
+            f"fitted {n_done} of {n_shifts} shifts of the labels, which have nothing to teach{words}",
+        )
+
+    return report_shifts
 
 
 def _report(
@@ -212,6 +248,8 @@ def _report(
     *,
     seed: int,
     inputs: FeatureInputs,
+    nulls: Nulls,
+    calibration: Calibration,
 ) -> TrainingReport:
     by_part = (len(parts), specification.training.seeds)
     accuracy = state.best_accuracy.reshape(by_part)[: len(folds)]
@@ -226,6 +264,8 @@ def _report(
             _fold_report(bars, fold, part, state, specification.training.seeds)
             for fold, part in zip(folds, parts[:-1], strict=True)
         ],
+        nulls=nulls,
+        calibration=calibration,
         coverage=parts[-1].encoder.coverage(inputs, all_rows),
         seed=seed,
         snapshot=bars.snapshot,

@@ -3,9 +3,31 @@
 from datetime import UTC, datetime
 
 from ktrdr.agents.task import AssessmentContext
-from ktrdr.backtest.report import BacktestMetrics, BacktestReport, CostReport, WindowReport
+from ktrdr.backtest.report import (
+    BacktestMetrics,
+    BacktestReport,
+    Baselines,
+    BuyAndHold,
+    CostReport,
+    RandomEntries,
+    SelectionReport,
+    SharpeTest,
+    TrialHistory,
+    VerdictReport,
+    WindowReport,
+)
 from ktrdr.strategy.validation import validate_strategy
-from ktrdr.training.report import FoldDates, FoldReport, PurgedCounts, RowCounts, TrainingReport
+from ktrdr.training.report import (
+    Calibration,
+    CircularShifts,
+    FoldDates,
+    FoldReport,
+    MajorityClass,
+    Nulls,
+    PurgedCounts,
+    RowCounts,
+    TrainingReport,
+)
 
 SPAN = (datetime(2017, 1, 2, tzinfo=UTC), datetime(2017, 9, 1, tzinfo=UTC))
 
@@ -46,7 +68,7 @@ def detailed_strategy_document(name="reversion_in_calm", *, timeperiod=14, adx=1
     }
 
 
-def training_report(*, accuracy=0.53, base_rate=0.5, accuracy_sd=0.004, coverage=1.0):
+def training_report(*, accuracy=0.53, base_rate=0.5, accuracy_sd=0.004, coverage=1.0, shifted=0.52):
     fold = FoldReport(
         fold=1,
         rows=RowCounts(fitted=600, validation=100, test=800),
@@ -64,6 +86,11 @@ def training_report(*, accuracy=0.53, base_rate=0.5, accuracy_sd=0.004, coverage
         accuracy_sd=accuracy_sd,
         final_loss_sd=0.001,
         folds=[fold.model_copy(update={"fold": n}) for n in range(1, 6)],
+        nulls=Nulls(
+            majority_class=MajorityClass(accuracy=max(base_rate, 1 - base_rate)),
+            circular_shifts=CircularShifts(n=20, accuracy_mean=shifted - 0.02, accuracy_p95=shifted),
+        ),
+        calibration=Calibration(brier_score=0.249, bins=[]),
         coverage={"rsi": coverage, "rsi.low": 0.4, "rsi.middle": 0.4, "rsi.high": 0.4},
         seed=1,
         snapshot="ab" * 32,
@@ -71,13 +98,43 @@ def training_report(*, accuracy=0.53, base_rate=0.5, accuracy_sd=0.004, coverage
     )
 
 
+def verdict_report(*, value="inconclusive", n_trials=7, expected_best_sharpe=0.68, psr=0.41, years_needed=14.3):
+    test = SharpeTest(sharpe_ratio=0.8, sharpe_ci95=(-0.2, 1.8), psr=psr, dsr=psr, years_needed=years_needed)
+    return VerdictReport(
+        value=value,
+        reason={"candidate": "above_luck", "disproven": "interval_below_zero"}.get(value, "not_above_luck"),
+        n_trials=n_trials,
+        psr=psr,
+        dsr=psr,
+        years_needed=years_needed,
+        power=0.5,
+        n_trades=64,
+        expected_best_sharpe=expected_best_sharpe,
+        net=test,
+        market_adjusted=test,
+        market_betas=[0.1] * 5,
+        history=TrialHistory(n_trials=n_trials),
+        selection=SelectionReport(n_trials=n_trials, n_days=1012, pbo=0.4321, spa_p_value=0.3217),
+    )
+
+
 def backtest_report(
-    *, sharpe=0.8, profit_factor=1.3, n_trades=64, drawdown=0.12, total_return=0.08, costs_paid=0.02, years=4.0
+    *,
+    sharpe=0.8,
+    profit_factor=1.3,
+    n_trades=64,
+    drawdown=0.12,
+    total_return=0.08,
+    costs_paid=0.02,
+    years=4.0,
+    p_value=0.04,
+    verdict=None,
 ):
     traded = n_trades > 0
     return BacktestReport(
         metrics=BacktestMetrics(
             sharpe_ratio=sharpe if traded else None,
+            sharpe_ci95=(sharpe - 1, sharpe + 1) if traded else None,
             sortino_ratio=1.1 if traded else None,
             max_drawdown=drawdown,
             total_return=total_return,
@@ -91,6 +148,15 @@ def backtest_report(
             costs_paid=costs_paid,
             days_per_year=252.0,
         ),
+        baselines=Baselines(
+            buy_and_hold=BuyAndHold(sharpe_ratio=0.3, total_return=0.05, cagr=0.012, max_drawdown=0.2),
+            random_entry=RandomEntries(
+                n=1000, sharpe_mean=-0.1, sharpe_p95=0.7, total_return_mean=-0.01, p_value=p_value
+            )
+            if traded
+            else None,
+        ),
+        verdict=verdict or verdict_report(),
         costs=CostReport(
             commission_bps=0.2,
             half_spread_bps=0.5,

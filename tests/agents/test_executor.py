@@ -188,10 +188,10 @@ def test_an_assessment_holds_the_measured_figures_whatever_the_assessor_says(des
     assert "is no tool of the assessor" in executor.execute("list_markets", {})
     executor.execute("save_assessment", OPINION)
     stored = desk.strategies.read_json("first_idea", "assessment.json")
-    metrics = judged.backtest.metrics.model_dump()
+    metrics = judged.backtest.metrics.model_dump(mode="json")
     assert stored == OPINION | {
         "strategy_name": "first_idea",
-        "verdict": None,
+        "verdict": judged.backtest.verdict.model_dump(mode="json"),
         "metrics": {"accuracy": 0.53, "final_loss": 0.69, **metrics},
         "gates": list(gates),
         "model": "offline",

@@ -487,8 +487,11 @@ def test_an_assessor_is_shown_everything_measured_and_can_change_none_of_it(labo
     assert "metrics: Extra inputs are not permitted" in told[1]
     assert "judgement: Input should be 'promising', 'mediocre' or 'poor'" in told[2]
     stored = lab.desk.strategies.read_json("reversion_by_hand", "assessment.json")
-    assert (stored["judgement"], stored["verdict"]) == ("promising", judged.backtest.verdict)
-    assert stored["metrics"].items() >= judged.backtest.metrics.model_dump().items()
+    assert (stored["judgement"], stored["verdict"]) == (
+        "promising",
+        judged.backtest.verdict.model_dump(mode="json"),
+    )
+    assert stored["metrics"].items() >= judged.backtest.metrics.model_dump(mode="json").items()
     assert stored["gates"] == [dict(each) for each in judged.gates]
 
 

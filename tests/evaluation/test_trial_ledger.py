@@ -4,6 +4,7 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -34,6 +35,59 @@ def test_a_replayed_step_counts_and_closes_a_trial_once(ledger):
     ledger.open_trial("op_b", {"strategy": "b"})
     ledger.close_trial("op_never_opened", {"outcome": "training_unavailable"})
     assert (ledger.count(), ledger.unclosed(), ledger.verify()) == (2, ["op_b"], [])
+
+
+def test_the_history_of_a_trial_counts_all_and_measures_those_that_got_as_far_as_a_ratio(ledger):
+    daily = [0.03, -0.01, 0.05]
+    assert ledger.history("op_own").n_trials == 0
+    for number, ratio in enumerate(daily):
+        ledger.open_trial(f"op_{number}", {})
+        metrics = {"sharpe_ratio": ratio * 16, "days_per_year": 256.0}
+        ledger.close_trial(f"op_{number}", {"outcome": "passed_gates", "metrics": metrics})
+    for trial, outcome in {
+        "op_refused": {},
+        "op_idle": {"metrics": {"sharpe_ratio": None, "days_per_year": 256.0}},
+    }.items():
+        ledger.open_trial(trial, {})
+        ledger.close_trial(trial, {"outcome": "gate_failed", **outcome})
+    ledger.open_trial("op_own", {})
+    history = ledger.history("op_own")
+    assert (history.n_trials, history.other_sharpes.count) == (6, 3)
+    assert history.other_sharpes.mean == pytest.approx(np.mean(daily))
+    assert history.other_sharpes.squares == pytest.approx(np.var(daily) * 3)
+    ledger.close_trial("op_own", {"outcome": "backtested", "metrics": {"sharpe_ratio": 9.0, "days_per_year": 256.0}})
+    assert ledger.history("op_own") == history
+    assert ledger.history("op_0").other_sharpes.count == 3
+
+
+def test_only_the_returns_of_other_trials_on_the_same_snapshot_stand_beside_a_trial(ledger):
+    for trial, snapshot, path in (
+        ("a", "s1", "a.parquet"),
+        ("b", "s1", None),
+        ("c", "s2", "c"),
+        ("d", "s1", "d.parquet"),
+    ):
+        ledger.open_trial(f"op_{trial}", {"snapshot": snapshot})
+        ledger.close_trial(f"op_{trial}", {"outcome": "x"} | ({} if path is None else {"daily_returns": path}))
+    ledger.open_trial("op_own", {"snapshot": "s1"})
+    assert ledger.returns_beside("op_own") == ["a.parquet", "d.parquet"]
+    assert ledger.returns_beside("op_a") == ["d.parquet"]
+
+
+def test_of_a_trial_that_goes_on_only_the_outcome_that_holds_is_history(ledger):
+    def result(ratio):
+        return {"daily_returns": "a.parquet", "metrics": {"sharpe_ratio": ratio * 16, "days_per_year": 256.0}}
+
+    for trial in ("op_a", "op_own"):
+        ledger.open_trial(trial, {"snapshot": "s1"})
+    ledger.close_trial("op_a", {"outcome": "gate_failed", **result(0.05)})
+    ledger.reopen_trial("op_a", {"cause": "resume"})
+    history = ledger.history("op_own")
+    assert (history.n_trials, history.other_sharpes.count, ledger.returns_beside("op_own")) == (2, 0, [])
+    ledger.close_trial("op_a", {"outcome": "passed_gates", **result(0.03)})
+    history = ledger.history("op_own")
+    assert (history.n_trials, history.other_sharpes.count, ledger.returns_beside("op_own")) == (2, 1, ["a.parquet"])
+    assert history.other_sharpes.mean == pytest.approx(0.03)
 
 
 def test_a_trial_that_goes_on_after_its_end_is_counted_once_and_its_last_outcome_holds(database, ledger):

@@ -25,6 +25,16 @@ def workspace(tmp_path, sampled_data):
 
 
 @pytest.fixture
+def another_workspace(tmp_path_factory, sampled_data):
+    """A second fresh workspace with the samples."""
+    folder = tmp_path_factory.mktemp("another")
+    shutil.copytree(sampled_data, folder / "data")
+    workspace = Workspace(folder)
+    yield workspace
+    workspace.close()
+
+
+@pytest.fixture
 def slow_workspace(workspace):
     """A workspace whose only strategy trains for some seconds, so that there is time to interrupt it."""
     text = """
@@ -38,7 +48,7 @@ fuzzy_sets:
   roc: {input: roc, partition: [falling, flat, rising]}
 labels: {type: forward_return, horizon: 5}
 model: {type: mlp, hidden: [64, 64]}
-training: {epochs: 120, patience: 120, batch_size: 128, seeds: 3}
+training: {epochs: 20, patience: 20, batch_size: 128, seeds: 3}
 """
     folder = workspace.folder / "strategies" / "slow_spx_trend"
     folder.mkdir(parents=True)

@@ -2,7 +2,10 @@
 
 import json
 import re
+import shutil
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +20,7 @@ STRATEGY_FILES = {
     "training.json",
     "model.safetensors",
     "predictions.parquet",
+    "fitted_predictions.parquet",
     "backtest.json",
     "equity.parquet",
     "trades.parquet",
@@ -111,17 +115,29 @@ def test_every_printed_figure_can_be_recomputed_from_the_files_beside_the_strate
     assert f"{metrics['sharpe_ratio']:.2f}" in printed
 
 
-def test_equal_runs_give_equal_bytes(completed, sampled_data, tmp_path_factory):
+def test_equal_runs_give_equal_bytes_and_a_repeat_in_one_workspace_is_one_more_trial(completed, another_workspace):
     workspace, cycle = completed
     name = cycle["metadata"]["strategy_name"]
-    first = {
-        file: (workspace.folder / "strategies" / name / file).read_bytes()
-        for file in ("training.json", "backtest.json", "predictions.parquet", "trades.parquet", "equity.parquet")
-    }
-    again = workspace.json("agent", "trigger", "--strategy", name, "--seed", "11", "--bypass-gates")
-    assert again["metadata"]["design_op_id"] is None
-    for file, content in first.items():
-        assert (workspace.folder / "strategies" / name / file).read_bytes() == content, file
+    folder = workspace.folder / "strategies" / name
+    measured = STRATEGY_FILES - {"strategy.yaml", "design.json", "assessment.json"}
+    first = {file: (folder / file).read_bytes() for file in measured}
+
+    copied = another_workspace.folder / "strategies" / name
+    copied.mkdir(parents=True)
+    shutil.copy(folder / "strategy.yaml", copied)
+    for where in (another_workspace, workspace):
+        again = where.json("agent", "trigger", "--strategy", name, "--seed", "11", "--bypass-gates")
+        assert again["metadata"]["design_op_id"] is None
+    assert {file: (copied / file).read_bytes() for file in measured} == first
+
+    repeated = {file: (folder / file).read_bytes() for file in measured}
+    reports = [json.loads(files.pop("backtest.json")) for files in (first, repeated)]
+    verdicts = [report.pop("verdict") for report in reports]
+    assert (repeated, reports[1]) == (first, reports[0])
+    assert [verdict["n_trials"] for verdict in verdicts] == [1, 2]
+    assert verdicts[1]["history"]["other_sharpes"]["count"] == 1
+    assert (verdicts[0]["selection"], verdicts[1]["selection"]["n_trials"]) == (None, 2)
+    assert verdicts[1]["psr"] < verdicts[0]["psr"]
 
 
 def test_a_refused_cycle_fails_with_its_reason_and_the_next_one_goes_on(workspace):
@@ -135,6 +151,29 @@ def test_a_refused_cycle_fails_with_its_reason_and_the_next_one_goes_on(workspac
     assert cycles[1]["metadata"]["seed"] == cycles[0]["metadata"]["seed"] + 1
     (gate,) = cycles[0]["metadata"]["gates"]
     assert (gate["threshold"], gate["passed"], gate["bypassed"]) == (0.99, False, False)
+
+
+def test_a_cycle_refused_for_its_result_has_its_verdict_in_the_files_on_the_screen_and_in_the_ledger(workspace):
+    workspace.environment |= {"KTRDR_GATE_MIN_SHARPE_RATIO": "50", "KTRDR_GATE_MIN_PROFIT_FACTOR": "0"}
+    workspace.environment |= {"KTRDR_GATE_MAX_DRAWDOWN": "9"}
+    cycle = workspace.json("agent", "trigger", "--seed", "5", "--brief", "SPX 1d", expect=5)
+    assert cycle["error"]["reason"] == "gate_failed:backtest:sharpe_below_threshold"
+    name = cycle["metadata"]["strategy_name"]
+    report = json.loads((workspace.folder / "strategies" / name / "backtest.json").read_text())
+    verdict = report["verdict"]
+    assert (verdict["value"], verdict["n_trials"]) == ("inconclusive", 1)
+    assert "Verdict: INCONCLUSIVE" in workspace.run("strategies", "show", name).stdout
+    with closing(sqlite3.connect(workspace.folder / ".ktrdr" / "state.sqlite")) as database:
+        ((payload,),) = database.execute("SELECT payload FROM ktrdr_trial_events WHERE event = 'closed'").fetchall()
+    assert json.loads(payload)["verdict"] == verdict
+
+
+def test_the_strict_profile_refuses_what_has_learned_nothing(workspace):
+    workspace.environment["KTRDR_GATE_PROFILE"] = "strict"
+    cycle = workspace.json("agent", "trigger", "--seed", "5", "--brief", "SPX 1d", expect=5)
+    assert cycle["error"]["reason"] == "gate_failed:training:no_skill"
+    (gate,) = cycle["metadata"]["gates"]
+    assert (gate["profile"], gate["reason"], gate["observed"] <= gate["threshold"]) == ("strict", "no_skill", True)
 
 
 def test_of_twenty_commands_that_trigger_at_once_one_starts_a_cycle(workspace, free_port):

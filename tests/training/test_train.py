@@ -34,7 +34,7 @@ WALK = random_walk(1500)
 
 
 def train(specification: StrategySpecification, bars: Bars, seed: int = 1) -> TrainingOutcome:
-    return train_strategy(specification, bars, seed=seed, on_progress=ignore_progress)
+    return train_strategy(specification, bars, seed=seed, on_progress=ignore_progress, n_shifts=1)
 
 
 def accuracy_out_of_sample(outcome: TrainingOutcome, specification: StrategySpecification, bars: Bars) -> float:
@@ -212,7 +212,8 @@ def test_progress_rises_from_zero_to_hundred_with_a_text():
     assert (percentages[0], percentages[-1]) == (0.0, 100.0)
     assert all(one <= other for one, other in itertools.pairwise(percentages))
     assert any("epoch 2 of at most 6" in text for _, text in calls)
-    assert len(calls) <= 6 + 4
+    assert any("fitted 20 of 20 shifts" in text for _, text in calls)
+    assert len(calls) <= 6 + 4 + 4
 
 
 def test_a_window_too_short_for_the_folds_is_refused():

@@ -17,7 +17,7 @@ BARS = random_walk(1500)
 
 @pytest.fixture(scope="module")
 def outcome() -> TrainingOutcome:
-    return train_strategy(SPECIFICATION, BARS, seed=9, on_progress=ignore_progress)
+    return train_strategy(SPECIFICATION, BARS, seed=9, on_progress=ignore_progress, n_shifts=1)
 
 
 def probability_by_hand(model: TrainedModel, bar: int) -> float:

@@ -9,18 +9,18 @@ from ktrdr.training.train import train_strategy
 BARS = random_walk(1500)
 
 
-def test_two_equal_trainings_leave_the_same_bytes_in_the_three_files(tmp_path):
+def test_two_equal_trainings_leave_the_same_bytes_in_every_file(tmp_path):
     for folder in ("one", "other"):
-        outcome = train_strategy(strategy(), BARS, seed=2, on_progress=ignore_progress)
+        outcome = train_strategy(strategy(), BARS, seed=2, on_progress=ignore_progress, n_shifts=3)
         write_training(tmp_path / folder, outcome, BARS)
     files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert files == ["model.safetensors", "predictions.parquet", "training.json"]
+    assert files == ["fitted_predictions.parquet", "model.safetensors", "predictions.parquet", "training.json"]
     for name in files:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
 
 
 def test_training_json_has_the_documented_fields_and_is_read_back_whole(tmp_path):
-    outcome = train_strategy(strategy(), BARS, seed=2, on_progress=ignore_progress)
+    outcome = train_strategy(strategy(), BARS, seed=2, on_progress=ignore_progress, n_shifts=3)
     write_training(tmp_path, outcome, BARS)
     text = (tmp_path / "training.json").read_text()
     document = json.loads(text)
@@ -31,12 +31,14 @@ def test_training_json_has_the_documented_fields_and_is_read_back_whole(tmp_path
         "final_loss_sd",
         "folds",
         "nulls",
+        "calibration",
         "coverage",
         "rules",
         "seed",
         "snapshot",
         "strategy_sha256",
     ]
-    assert document["nulls"] is document["rules"] is None
+    assert document["rules"] is None
+    assert set(document["nulls"]["circular_shifts"]) == {"n", "accuracy_mean", "accuracy_p95"}
     assert document["folds"][0]["dates"]["fitted"][0].endswith("Z")
     assert TrainingReport.model_validate_json(text) == outcome.report
