@@ -13,11 +13,13 @@ import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ktrdr import __version__
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
 from ktrdr.agents.choice import InvokerChoice
 from ktrdr.agents.cycle import AGENT_ASSESSMENT, AGENT_DESIGN, AGENT_RESEARCH, research_cycle
 from ktrdr.agents.envelopes import envelope_reconciler
 from ktrdr.agents.phases import assessment_phase, design_phase
+from ktrdr.agents.trace_export import TraceExport
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings, load_settings
 from ktrdr.database.engine import open_database
@@ -34,6 +36,7 @@ from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 from ktrdr.telemetry.logs import configure_logging
+from ktrdr.telemetry.otlp import OtlpSender
 
 ALL_QUEUES = (CYCLES_QUEUE, COMPUTE_QUEUE)
 _logger = logging.getLogger(__name__)
@@ -69,6 +72,17 @@ def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRunti
     runtime.add_chore(trial_reconciler(operations, ledger, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))
     runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder))
+    if settings.tracing is not None:
+        tracing = settings.tracing
+        runtime.add_companion(
+            TraceExport(
+                database,
+                operations,
+                lambda: OtlpSender(tracing, __version__),
+                utc_now,
+                shows_content=tracing.shows_content,
+            )
+        )
     runtime.launch(queues, max_concurrent_cycles=settings.max_concurrent_cycles)
     return runtime, lease.executor_id
 

@@ -23,6 +23,7 @@ HEAVY = {
     "fastapi",
     "httpx",
     "genai_prices",
+    "opentelemetry",
 }
 # Our own modules that pull such a package in; only these importers put them off.
 HEAVY_OF_OURS = {

@@ -93,6 +93,6 @@ class CycleTrigger:
             AGENT_RESEARCH,
             queue=CYCLES_QUEUE,
             payload=payload.model_dump(),
-            metadata=payload.initial_metadata(),
+            metadata=payload.initial_metadata(operation_id),
             operation_id=operation_id,
         )

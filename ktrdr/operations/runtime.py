@@ -5,7 +5,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dbos import DBOS
 from dbos import error as dbos_errors
@@ -24,10 +24,22 @@ COMPUTE_QUEUE = "compute"
 QUEUE_POLL_S = 0.2
 SUPERVISION_INTERVAL_S = 1.0
 MAX_TAKEOVERS = 3
-STOP_TIMEOUT_S = 5
+COMPANION_STOP_S = 1.0
 
 Body = Callable[[Work, Payload], Coroutine[Any, Any, JsonValue]]
 _logger = logging.getLogger(__name__)
+
+
+class Companion(Protocol):
+    """Something that a worker does beside its operations, in a thread of its own."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self, timeout_s: float) -> None:
+        """End, within so many seconds."""
+        ...
 
 
 class WorkerRuntime:
@@ -42,6 +54,7 @@ class WorkerRuntime:
         self._stopping = threading.Event()
         self._workflows: dict[str, Workflow] = {}
         self._services = WorkerServices(store, clock, lease.executor_id, state_folder, self._workflows)
+        self._companions: list[Companion] = []
         self._chores: list[Callable[[], None]] = [store.cancel_orphans, self._take_over]
         DBOS(
             config={
@@ -72,6 +85,10 @@ class WorkerRuntime:
         """Have something done about once a second as long as the worker lives. It must be quick and idempotent."""
         self._chores.append(chore)
 
+    def add_companion(self, companion: Companion) -> None:
+        """Have something run as long as the worker works."""
+        self._companions.append(companion)
+
     def launch(self, queues: Sequence[str], *, max_concurrent_cycles: int) -> None:
         """Start taking work from the queues, first of all what this executor left unfinished."""
         DBOS.listen_queues(list(queues))
@@ -87,10 +104,14 @@ class WorkerRuntime:
             COMPUTE_QUEUE, worker_concurrency=1, polling_interval_sec=QUEUE_POLL_S, on_conflict="always_update"
         )
         threading.Thread(target=self._supervise, name="ktrdr-supervision", daemon=True).start()
+        for companion in self._companions:
+            companion.start()
 
     def stop(self) -> None:
         """Stop taking work. What runs is left as it is, to be taken up by the next worker."""
         self._stopping.set()
+        for companion in self._companions:
+            companion.stop(COMPANION_STOP_S)
         DBOS.destroy(workflow_completion_timeout_sec=0)
         self._lease.release()
 
