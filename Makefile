@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check fuzz bench budget-race chaos clean
 
 ## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
 demo: .venv/.runtime
@@ -23,9 +23,21 @@ check: .venv/.dev
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -q tests/test_shape.py
 
+## fuzz: send many made-up requests to every route and hold the answers against the API's own schema (minutes)
+fuzz: .venv/.dev
+	$(BIN)/pytest tests/api/test_api_schema.py --hypothesis-profile=thorough --timeout=1800
+
 ## bench: speed side by side with named peers
 bench: .venv/.dev
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+## budget-race: sixty cycles on three workers, on SQLite and PostgreSQL, against a small daily limit, and the control
+budget-race: .venv/.dev
+	$(BIN)/pytest -q -s tests/agents/full_race.py
+
+## chaos: minutes of killed workers and other injected faults
+chaos: .venv/.dev
+	$(BIN)/pytest -m chaos tests/chaos
 
 clean:
 	rm -rf .venv $(DEMO) build *.egg-info

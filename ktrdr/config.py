@@ -11,6 +11,10 @@ from ktrdr.errors import InvalidInput
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8000
+DEFAULT_MCP_PORT = 8001
+# What the numeric libraries read. PyTorch's own count is set where it trains.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
+MIN_TOKEN_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,35 @@ class TracingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """What the API asks of a request. The token is kept out of every representation."""
+
+    token: str | None = field(repr=False)
+    max_upload_bytes: int
+    body_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatSettings:
+    """How often a phase that failed for a passing reason is tried again by itself, and how long it waits at first."""
+
+    times: int
+    backoff_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything a process is told from outside. `tracing` is None where no collector is named."""
+    """Everything a process is told from outside.
+
+    `fetch_url`: scheme and host that providers of bars are asked at, in place of their own. `tracing` is None where no
+    collector is named.
+    """
 
     workspace: Path
     database_url: str
     api_url: str | None
+    fetch_url: str | None
+    access: AccessSettings
     gates: GateSettings
     budget: BudgetSettings
     agent: AgentSettings
@@ -81,10 +108,24 @@ class Settings:
     training_start_timeout_s: float
     tracing: TracingSettings | None
     jaeger_url: str | None
+    checkpoint_interval_s: float
+    repeat: RepeatSettings
+    worker_grace_s: float
 
     def child_environment(self) -> dict[str, str]:
         """Return this process's environment with the workspace in it, for a process that it starts."""
         return {**os.environ, "KTRDR_WORKSPACE": str(self.workspace)}
+
+    def job_environment(self, concurrency: int) -> dict[str, str]:
+        """Return the environment of one of `concurrency` jobs that share this machine's cores."""
+        threads = str(max(1, len(os.sched_getaffinity(0)) // concurrency))
+        limits = dict.fromkeys(_THREAD_VARIABLES, threads)
+        return {**limits, **self.child_environment()}  # whoever sets one of them knows better
+
+    @property
+    def is_single_machine(self) -> bool:
+        """Whether the database is a file, so that every process lives on this machine."""
+        return self.database_url.startswith("sqlite:")
 
     @property
     def data_folder(self) -> Path:
@@ -102,9 +143,19 @@ class Settings:
         return self.workspace / ".ktrdr"
 
     @property
+    def logs_folder(self) -> Path:
+        """Where each worker keeps its log."""
+        return self.state_folder / "logs"
+
+    @property
     def attempts_folder(self) -> Path:
         """Where a phase writes before its files are whole."""
         return self.state_folder / "attempts"
+
+    @property
+    def checkpoints_folder(self) -> Path:
+        """Where trainings that have not ended keep how far they are, a folder for each operation."""
+        return self.state_folder / "checkpoints"
 
 
 def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
@@ -123,6 +174,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         workspace=workspace,
         database_url=variables.get("KTRDR_DATABASE_URL") or default_database,
         api_url=(variables.get("KTRDR_API_URL") or "").rstrip("/") or None,
+        fetch_url=(variables.get("KTRDR_FETCH_URL") or "").rstrip("/") or None,
+        access=_access_settings(variables),
         gates=GateSettings(
             profile="default",
             min_accuracy=_number(variables, "KTRDR_GATE_MIN_ACCURACY", 0.45),
@@ -140,7 +193,46 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         training_start_timeout_s=_number(variables, "KTRDR_TRAINING_START_TIMEOUT_S", 60, minimum=0),
         tracing=_tracing_settings(variables),
         jaeger_url=(variables.get("KTRDR_JAEGER_URL") or "").rstrip("/") or None,
+        checkpoint_interval_s=_number(variables, "KTRDR_CHECKPOINT_INTERVAL_S", 5, minimum=0),
+        repeat=RepeatSettings(
+            times=int(_number(variables, "KTRDR_AGENT_PHASE_RETRIES", 2, minimum=0)),
+            backoff_s=_number(variables, "KTRDR_AGENT_PHASE_BACKOFF_S", 5, minimum=0),
+        ),
+        worker_grace_s=_number(variables, "KTRDR_WORKER_GRACE_S", 10, minimum=1),
     )
+
+
+def known_settings() -> set[str]:
+    """Return the names of all environment variables that `load_settings` reads."""
+    asked: set[str] = set()
+
+    class Asked(dict[str, str]):
+        def get(self, name: str, default: object = None) -> None:  # type: ignore[override]
+            asked.add(name)
+
+    load_settings(Asked())
+    return asked
+
+
+def _access_settings(variables: Mapping[str, str]) -> AccessSettings:
+    return AccessSettings(
+        token=_token(variables),
+        max_upload_bytes=int(_number(variables, "KTRDR_API_MAX_UPLOAD_MB", 512, minimum=1) * 1024 * 1024),
+        body_timeout_s=_number(variables, "KTRDR_API_BODY_TIMEOUT_S", 30, minimum=0.1),
+    )
+
+
+def _token(variables: Mapping[str, str]) -> str | None:
+    token = variables.get("KTRDR_API_TOKEN")
+    if not token:
+        return None
+    # The message does not repeat it: it may be a good token with a stray newline.
+    if len(token) < MIN_TOKEN_CHARACTERS or not all("!" <= character <= "~" for character in token):
+        raise InvalidInput(
+            f"KTRDR_API_TOKEN: need at least {MIN_TOKEN_CHARACTERS} ASCII characters without spaces, such as "
+            "`openssl rand -hex 32` prints"
+        )
+    return token
 
 
 def _agent_settings(variables: Mapping[str, str]) -> AgentSettings:

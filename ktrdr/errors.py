@@ -7,8 +7,10 @@ KtrdrError
 │   └── PricingUnknown      an LLM whose price nobody knows: it is never called
 ├── NotFound                no such operation, strategy, market or route: 404, exit 4
 ├── Conflict                valid, but not in this state: 409
+│   └── AmbiguousId         the beginning or end of an id, and several operations fit it
 ├── OperationFailed         a phase or job cannot go on; its `reason` ends up on the operation
 ├── BudgetExceeded          a paid call that may cost more than is left: it is not made
+├── CheckpointUnusable      where a training stood, but another training, or damaged: it starts anew
 ├── WorkspaceUnusable       the folder or its database cannot be read or written: exit 1
 └── ServerUnreachable       an API was named and does not answer: exit 3
 
@@ -95,6 +97,17 @@ class Conflict(KtrdrError):
         self.operation_id = operation_id
 
 
+class AmbiguousId(Conflict):
+    """Part of an id was given, and it does not tell which operation is meant. `candidates` are ids, newest first."""
+
+    reason = "ambiguous_id"
+
+    def __init__(self, fragment: str, candidates: Sequence[str], *, are_all: bool) -> None:
+        listed = "\n  ".join([*candidates, *([] if are_all else ["…"])])
+        super().__init__(f"{fragment!r} may be any of these operations; give more of the id:\n  {listed}")
+        self.candidates = list(candidates)
+
+
 class OperationFailed(KtrdrError):
     """An operation cannot go on; `reason` and the message are stored on it."""
 
@@ -118,6 +131,12 @@ class BudgetExceeded(KtrdrError):
         self.needed_usd = needed_usd
         self.spent_usd = spent_usd
         self.limit_usd = limit_usd
+
+
+class CheckpointUnusable(KtrdrError):
+    """A checkpoint of another fit, or a damaged one. The message says what differs."""
+
+    reason = "checkpoint_unusable"
 
 
 class WorkspaceUnusable(KtrdrError):

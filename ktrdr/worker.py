@@ -1,6 +1,7 @@
 """A worker process: composition root of everything that runs operations.
 
-`python -m ktrdr.worker [--queues cycles,compute] [--owned]`, workspace and settings from the environment.
+`python -m ktrdr.worker [--queues cycles,compute] [--concurrency N] [--owned] [--no-schedules]`; all else comes from the
+environment.
 """
 
 import argparse
@@ -10,40 +11,64 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn
 
 from ktrdr import __version__
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
-from ktrdr.agents.choice import InvokerChoice
+from ktrdr.agents.choice import InvokerChoice, model_chooser
 from ktrdr.agents.cycle import AGENT_ASSESSMENT, AGENT_DESIGN, AGENT_RESEARCH, research_cycle
 from ktrdr.agents.envelopes import envelope_reconciler
 from ktrdr.agents.phases import assessment_phase, design_phase
+from ktrdr.agents.schedule_store import ScheduleStore
+from ktrdr.agents.scheduler import CycleStarter
 from ktrdr.agents.trace_export import TraceExport
+from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.clock import utc_now
-from ktrdr.config import Settings, load_settings
-from ktrdr.database.engine import open_database
-from ktrdr.errors import InvalidInput, KtrdrError
+from ktrdr.config import Settings, TracingSettings, load_settings
+from ktrdr.database.engine import Database, open_database
+from ktrdr.errors import InvalidInput, KtrdrError, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.attempts import attempt_sweeper
+from ktrdr.jobs.data_load_operation import DATA_LOAD, data_load_operation
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, backtest_operation, training_operation
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.jobs.trials import trial_reconciler
 from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import die_with_parent, exit_at_end_of_stdin
-from ktrdr.operations.leases import lease_worker_number
-from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, WorkerRuntime
+from ktrdr.operations.leases import WorkerLease, worker_name
+from ktrdr.operations.postgres_leases import worker_leases
+from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, Membership, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
-from ktrdr.telemetry.logs import configure_logging
+from ktrdr.telemetry.logs import configure_logging, log_to_file
 from ktrdr.telemetry.otlp import OtlpSender
 
 ALL_QUEUES = (CYCLES_QUEUE, COMPUTE_QUEUE)
 _logger = logging.getLogger(__name__)
 
 
-def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRuntime, str]:
-    """Build everything, take a lease and begin to work. Returns the runtime and the worker's name.
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a worker does: its queues, how many jobs at once, whether it starts what is scheduled.
+
+    `is_owned`: another process started it and keeps its terminal's output.
+    """
+
+    queues: tuple[str, ...]
+    concurrency: int
+    starts_scheduled_cycles: bool
+    is_owned: bool
+
+
+def start_worker(
+    settings: Settings, options: WorkerOptions, *, on_lost: Callable[[], None]
+) -> tuple[WorkerRuntime, WorkerLease]:
+    """Build everything, take a lease and begin to work. `on_lost` is called when others have taken the work over.
+
+    It logs to `.ktrdr/logs/worker-<number>.log`; one that no other process owns also to its terminal.
 
     Raises:
         WorkspaceUnusable: The folder or the database cannot be used.
@@ -62,36 +87,46 @@ def start_worker(settings: Settings, queues: Sequence[str]) -> tuple[WorkerRunti
         ledger=ledger,
     )
     choice = InvokerChoice(settings.agent, budget, utc_now)
-    lease = lease_worker_number(settings.state_folder, queues)
-    runtime = WorkerRuntime(database, operations, clock=utc_now, lease=lease, state_folder=settings.state_folder)
+    leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
+    lease = leases.lease(options.queues, on_lost=on_lost)
+    _keep_log(settings.logs_folder / f"{worker_name(lease.executor_id)}.log", options.is_owned)
+    runtime = WorkerRuntime(
+        database,
+        operations,
+        clock=utc_now,
+        membership=Membership(leases, lease),
+        job_environment=settings.job_environment(options.concurrency),
+    )
     runtime.register(AGENT_RESEARCH, research_cycle(services, budget))
     runtime.register(AGENT_DESIGN, design_phase(services, choice))
     runtime.register(AGENT_ASSESSMENT, assessment_phase(services, choice))
     runtime.register(TRAINING, training_operation(services))
     runtime.register(BACKTESTING, backtest_operation(services))
+    runtime.register(DATA_LOAD, data_load_operation(services))
     runtime.add_chore(trial_reconciler(operations, ledger, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))
-    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder))
+    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder))
+    if options.starts_scheduled_cycles:
+        chooser = model_chooser(settings.agent)
+        trigger = CycleTrigger(operations, settings, services.strategies, services.bars, budget, chooser)
+        runtime.add_chore(CycleStarter(ScheduleStore(database), operations, trigger, utc_now).start_due)
     if settings.tracing is not None:
-        tracing = settings.tracing
-        runtime.add_companion(
-            TraceExport(
-                database,
-                operations,
-                lambda: OtlpSender(tracing, __version__),
-                utc_now,
-                shows_content=tracing.shows_content,
-            )
-        )
-    runtime.launch(queues, max_concurrent_cycles=settings.max_concurrent_cycles)
-    return runtime, lease.executor_id
+        runtime.add_companion(_trace_export(settings.tracing, database, operations))
+    runtime.launch(
+        options.queues,
+        max_concurrent_cycles=settings.max_concurrent_cycles,
+        compute_concurrency=options.concurrency,
+    )
+    return runtime, lease
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Run until told to stop. Exit code 1, with one line on stderr, if it cannot begin."""
+    """Run until told to stop. Exit code 1, with one line on stderr, if it cannot begin or was given up by others."""
     parser = argparse.ArgumentParser(prog="ktrdr worker", description="Run operations until told to stop.")
     parser.add_argument("--queues", default=",".join(ALL_QUEUES), help="which queues to serve (default: all)")
+    parser.add_argument("--concurrency", type=int, default=1, help="trainings and backtests at once (default: 1)")
     parser.add_argument("--owned", action="store_true", help="die with the process that started this one")
+    parser.add_argument("--no-schedules", action="store_true", help="start no scheduled cycles")
     options = parser.parse_args(arguments)
     if options.owned:
         die_with_parent()
@@ -101,23 +136,58 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
     try:
-        runtime, name = start_worker(load_settings(), _parse_queues(options.queues))
+        queues = _parse_queues(options.queues)
+        worker = WorkerOptions(
+            queues,
+            _parse_concurrency(options.concurrency),
+            starts_scheduled_cycles=CYCLES_QUEUE in queues and not options.no_schedules,
+            is_owned=options.owned,
+        )
+        runtime, lease = start_worker(load_settings(), worker, on_lost=stop.set)
     except KtrdrError as error:
         sys.stderr.write(f"the worker cannot start: {error.message}\n")
         sys.exit(1)
-    sys.stdout.write(json.dumps({"worker": name}) + "\n")
+    sys.stdout.write(json.dumps({"worker": lease.executor_id}) + "\n")
     sys.stdout.flush()
     stop.wait()
+    if lease.is_lost:
+        _logger.error(
+            "%s was silent for longer than the others wait (KTRDR_WORKER_GRACE_S) and was given up: paused, or cut off "
+            "from the database. Its jobs are killed, others go on with its work; start it again",
+            lease.executor_id,
+        )
+        os._exit(1)
     runtime.stop()
     os._exit(0)  # jobs die with this process; their operations are taken up by the next worker
 
 
-def _parse_queues(text: str) -> list[str]:
-    queues = [name.strip() for name in text.split(",") if name.strip()]
+def _trace_export(tracing: TracingSettings, database: Database, operations: OperationStore) -> TraceExport:
+    sender = OtlpSender(tracing, __version__)
+    return TraceExport(database, operations, sender, utc_now, shows_content=tracing.shows_content)
+
+
+def _keep_log(path: Path, is_owned: bool) -> None:
+    try:
+        log_to_file(path, instead_of_stderr=is_owned)
+    except OSError as error:
+        raise WorkspaceUnusable(
+            f"a worker cannot write {path}: {error.strerror}. Check who owns the folder and whether the disk is full, "
+            "or name another workspace with --workspace."
+        ) from error
+
+
+def _parse_queues(text: str) -> tuple[str, ...]:
+    queues = tuple(name.strip() for name in text.split(",") if name.strip())
     unknown = [name for name in queues if name not in ALL_QUEUES]
     if unknown or not queues:
         raise InvalidInput(f"--queues: need some of {', '.join(ALL_QUEUES)}, was {text!r}")
     return queues
+
+
+def _parse_concurrency(number: int) -> int:
+    if number < 1:
+        raise InvalidInput(f"--concurrency: need 1 or more, was {number}")
+    return number
 
 
 if __name__ == "__main__":

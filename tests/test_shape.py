@@ -24,15 +24,26 @@ HEAVY = {
     "httpx",
     "genai_prices",
     "opentelemetry",
+    "ccxt",  # and the other providers' libraries, which need not be installed
+    "requests",
+    "yfinance",
 }
 # Our own modules that pull such a package in; only these importers put them off.
 HEAVY_OF_OURS = {
     "cli": "ktrdr.",  # --help must be quick
     "agents": "ktrdr.agents.llm.",  # pydantic-ai and two SDKs: only a worker that speaks to a language model
-    "connect": "ktrdr.connect.hosted_app",  # a command that finds a server does not pay for the app
+    # A command that finds a server does not pay for the app, nor one on SQLite for the leases over PostgreSQL.
+    "connect": ("ktrdr.connect.hosted_app", "ktrdr.database.engine", "ktrdr.operations.postgres_leases"),
 }
 # Modules that are started by name and not imported.
-ENTRY_POINTS = {"ktrdr.cli.__main__", "ktrdr.worker", "ktrdr.jobs.training", "ktrdr.jobs.backtest"}
+ENTRY_POINTS = {
+    "ktrdr.cli.__main__",
+    "ktrdr.worker",
+    "ktrdr.mcp.__main__",
+    "ktrdr.jobs.training",
+    "ktrdr.jobs.backtest",
+    "ktrdr.jobs.data_load",
+}
 
 NESTING = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match, ast.AsyncFor, ast.AsyncWith)
 

@@ -14,18 +14,28 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import sqlalchemy as sa
 
-from ktrdr.agents.budget_report import NANOS_PER_USD, BudgetReport, DayBook, Usage, charge, read_report, to_usd
+from ktrdr.agents.budget_report import (
+    NANOS_PER_USD,
+    BudgetReport,
+    BudgetStanding,
+    DayBook,
+    Usage,
+    charge,
+    read_report,
+    read_standing,
+    to_usd,
+)
 from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
-from ktrdr.database.tables import budget_attempts, budget_envelopes
+from ktrdr.database.tables import budget_attempts, budget_envelopes, llm_answers
 from ktrdr.errors import BudgetExceeded, Conflict, NotFound
 
-__all__ = ["BudgetLedger", "BudgetLimits", "Usage"]
+__all__ = ["BudgetLedger", "BudgetLimits", "PaidAnswer", "Usage"]
 
 _ADVISORY_LOCK = 7242103
 _logger = logging.getLogger(__name__)
@@ -39,6 +49,14 @@ class BudgetLimits:
     cycle_usd: float
 
 
+@dataclass(frozen=True, slots=True)
+class PaidAnswer:
+    """A whole answer of a provider: the JSON text of its body, and which call of its operation it answers, from 1."""
+
+    call_number: int
+    body: str
+
+
 class BudgetLedger:
     """Envelopes and reservations. One writer at a time, any number of threads, processes and machines."""
 
@@ -49,34 +67,54 @@ class BudgetLedger:
         self._cycle_nano = _nano_limit(limits.cycle_usd)
 
     def open_envelope(self, cycle_id: str) -> None:
-        """Promise a cycle its whole limit. Opening one that is open changes nothing.
+        """Promise a cycle its whole limit; one that goes on after its end, what is left of it.
+
+        Opening an envelope that is open changes nothing. One that was closed is opened again under the limit of today:
+        what was spent from it stays spent, so that the limit holds over all attempts at the cycle.
 
         Raises:
-            Conflict: It does not fit into what is left of the day (`budget_exhausted`), or the cycle's envelope was
-                closed before (`envelope_closed`).
+            Conflict: It does not fit into what is left of the day, or nothing is left of it (`budget_exhausted`).
         """
         with self._writing() as (connection, today):
             present = _envelope(connection, cycle_id)
             if present is not None and present.closed_at_ms is None:
                 return
-            if present is not None:
-                raise Conflict(f"the budget of {cycle_id} was closed; start a new cycle", reason="envelope_closed")
+            before = self._promised_from(connection, today)
+            if present is None:
+                connection.execute(
+                    budget_envelopes.insert().values(
+                        cycle_id=cycle_id,
+                        opened_on=today,
+                        opened_at_ms=epoch_ms(self._clock()),
+                        limit_nano_usd=self._cycle_nano,
+                    )
+                )
+            else:
+                self._reopen(connection, cycle_id)
             promised = self._promised_from(connection, today)
-            if promised + self._cycle_nano > self._daily_nano:
-                raise Conflict(
-                    f"a cycle may cost ${to_usd(self._cycle_nano):.2f}, and ${to_usd(promised):.4f} of the day's "
+            if promised > self._daily_nano:
+                raise Conflict(  # the transaction is given up
+                    f"a cycle may cost ${to_usd(promised - before):.2f}, and ${to_usd(before):.4f} of the day's "
                     f"${to_usd(self._daily_nano):.2f} are spent or promised; wait for midnight UTC, or change "
                     "KTRDR_AGENT_DAILY_BUDGET_USD or KTRDR_AGENT_CYCLE_BUDGET_USD",
                     reason="budget_exhausted",
                 )
-            connection.execute(
-                budget_envelopes.insert().values(
-                    cycle_id=cycle_id,
-                    opened_on=today,
-                    opened_at_ms=epoch_ms(self._clock()),
-                    limit_nano_usd=self._cycle_nano,
-                )
+
+    def _reopen(self, connection: sa.Connection, cycle_id: str) -> None:
+        charged = int(
+            connection.execute(sa.select(_charged()).where(budget_attempts.c.cycle_id == cycle_id)).scalar_one()
+        )
+        if charged >= self._cycle_nano > 0:
+            raise Conflict(
+                f"{cycle_id} has spent ${to_usd(charged):.4f} of the ${to_usd(self._cycle_nano):.2f} that a cycle may "
+                "cost over all its attempts; change KTRDR_AGENT_CYCLE_BUDGET_USD, or start a new cycle",
+                reason="budget_exhausted",
             )
+        connection.execute(
+            budget_envelopes.update()
+            .where(budget_envelopes.c.cycle_id == cycle_id)
+            .values(closed_at_ms=None, limit_nano_usd=self._cycle_nano)
+        )
 
     def close_envelope(self, cycle_id: str) -> None:
         """Free what a cycle has not spent; it can make no paid call any more. Closing twice, or none, is fine."""
@@ -135,14 +173,18 @@ class BudgetLedger:
                 )
             )
 
-    def settle(self, attempt_id: str, *, amount_usd: float | None, usage: Usage | None) -> None:
-        """Record what an attempt did cost. Only the first settlement counts.
+    def settle(
+        self, attempt_id: str, *, amount_usd: float | None, usage: Usage | None, answer: PaidAnswer | None = None
+    ) -> None:
+        """Record what an attempt did cost, and keep its answer. Only the first settlement counts.
 
         Args:
             attempt_id: A reserved attempt.
             amount_usd: What the provider charges, 0.0 where it surely charges nothing; None where nobody knows: then
                 the whole reservation stays charged.
             usage: Tokens, where they are known.
+            answer: What was paid for. It replaces the one kept for the operation's call before: that is a recorded
+                step by now.
 
         Raises:
             NotFound: Nothing was reserved for it.
@@ -160,6 +202,8 @@ class BudgetLedger:
                 .where(budget_attempts.c.attempt_id == attempt_id)
                 .values(settled_at_ms=epoch_ms(self._clock()), settled_nano_usd=amount, **tokens)
             )
+            if answer is not None:
+                _keep(connection, attempt.operation_id, attempt.cycle_id, answer)
         if amount is not None and amount > attempt.reserved_nano_usd:
             _logger.error(
                 "the attempt %s of %s cost $%.6f, more than the $%.6f reserved for it: the price list or the estimate "
@@ -171,6 +215,19 @@ class BudgetLedger:
                 attempt.model,
             )
 
+    def paid_answer(self, operation_id: str, call_number: int) -> str | None:
+        """Return the body of an answer that was paid for, None if this call has none (any more)."""
+        query = sa.select(llm_answers.c.body).where(
+            llm_answers.c.operation_id == operation_id, llm_answers.c.call_number == call_number
+        )
+        with self._database.engine.connect() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def forget_answers(self, cycle_id: str) -> None:
+        """Remove the answers kept for a cycle: all its calls are recorded steps."""
+        with self._writing() as (connection, _):
+            connection.execute(llm_answers.delete().where(llm_answers.c.cycle_id == cycle_id))
+
     def cycle_totals(self, cycle_id: str) -> tuple[Usage, float]:
         """Return the tokens of a cycle's settled calls, and the dollars charged for it so far, reservations too."""
         counts = [sa.func.coalesce(sa.func.sum(budget_attempts.c[name]), 0) for name in Usage.__slots__]
@@ -181,18 +238,29 @@ class BudgetLedger:
 
     def report(self, days: int) -> BudgetReport:
         """Return what was spent in the last `days` days (>= 1), today included, and what is left of today."""
-        with self._database.engine.connect() as connection:
-            if self._database.is_sqlite:
-                connection.execute(sa.text("BEGIN"))
-            else:
-                connection.execution_options(isolation_level="REPEATABLE READ")  # its sums must be of one moment
+        with self._reading() as (connection, today):
             return read_report(
-                connection,
-                today=self._clock().date(),
-                days=days,
-                daily_nano=self._daily_nano,
-                cycle_nano=self._cycle_nano,
+                connection, today=today, days=days, daily_nano=self._daily_nano, cycle_nano=self._cycle_nano
             )
+
+    def standing(self) -> BudgetStanding:
+        """Return where today's budget stands; much cheaper than a report."""
+        with self._reading() as (connection, today):
+            return read_standing(connection, today=today, daily_nano=self._daily_nano, cycle_nano=self._cycle_nano)
+
+    def settled_late(self) -> list[str]:
+        """Return the cycles with a call of today or yesterday that was settled after their envelope was closed."""
+        with self._reading() as (connection, today):
+            query = (
+                sa.select(budget_attempts.c.cycle_id)
+                .distinct()
+                .join(budget_envelopes, budget_envelopes.c.cycle_id == budget_attempts.c.cycle_id)
+                .where(
+                    budget_attempts.c.day >= today - timedelta(days=1),
+                    budget_attempts.c.settled_at_ms >= budget_envelopes.c.closed_at_ms,
+                )
+            )
+            return list(connection.execute(query).scalars())
 
     def _promised_from(self, connection: sa.Connection, today: date) -> int:
         """Return the most that today, or a later day that a clock ahead of ours has begun, has promised."""
@@ -202,6 +270,16 @@ class BudgetLedger:
         )
         days = [today, *connection.execute(charged.union(opened)).scalars()]
         return max(DayBook.read(connection, day).promised for day in days)
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[sa.Connection, date]]:
+        """Begin a transaction whose sums are of one moment."""
+        with self._database.engine.connect() as connection:
+            if self._database.is_sqlite:
+                connection.execute(sa.text("BEGIN"))
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection, self._clock().date()
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[sa.Connection, date]]:
@@ -225,6 +303,15 @@ def _attempt(connection: sa.Connection, attempt_id: str) -> sa.Row[tuple[object,
     return connection.execute(
         sa.select(budget_attempts).where(budget_attempts.c.attempt_id == attempt_id)
     ).one_or_none()
+
+
+def _keep(connection: sa.Connection, operation_id: str, cycle_id: str, answer: PaidAnswer) -> None:
+    connection.execute(llm_answers.delete().where(llm_answers.c.operation_id == operation_id))
+    connection.execute(
+        llm_answers.insert().values(
+            operation_id=operation_id, cycle_id=cycle_id, call_number=answer.call_number, body=answer.body
+        )
+    )
 
 
 def _charged() -> sa.ColumnElement[int]:

@@ -1,7 +1,7 @@
 """Reading the budget ledger: what a day has promised, what was spent on what."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from typing import Any, Self
 
@@ -34,11 +34,10 @@ class Spending:
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetReport:
-    """Where the budget stands. Dollars; `spent_usd + reserved_usd + remaining_usd` is the daily limit.
+class BudgetStanding:
+    """Where today's budget stands. Dollars; `spent_usd + reserved_usd + remaining_usd` is the daily limit.
 
-    `reserved_usd` is what open cycles may still cost. `days`, `models` and `operations` (the last hundred) cover the
-    days asked for, newest or dearest first.
+    `reserved_usd` is what open cycles may still cost.
     """
 
     day: date
@@ -47,6 +46,15 @@ class BudgetReport:
     spent_usd: float
     reserved_usd: float
     remaining_usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetReport(BudgetStanding):
+    """The standing and what was spent on what.
+
+    `days`, `models` and `operations` (the last hundred) cover the days asked for, newest or dearest first.
+    """
+
     open_cycles: list[str]
     days: list[Spending]
     models: list[Spending]
@@ -122,9 +130,22 @@ def to_usd(nano: int) -> float:
     return nano / NANOS_PER_USD
 
 
+def read_standing(connection: sa.Connection, *, today: date, daily_nano: int, cycle_nano: int) -> BudgetStanding:
+    """Read where today stands in the transaction of `connection`: its own rows and those of open cycles, no others."""
+    book = DayBook.read(connection, today)
+    return BudgetStanding(
+        day=today,
+        daily_limit_usd=to_usd(daily_nano),
+        cycle_limit_usd=to_usd(cycle_nano),
+        spent_usd=to_usd(book.spent),
+        reserved_usd=to_usd(book.promised - book.spent),
+        remaining_usd=to_usd(max(0, daily_nano - book.promised)),
+    )
+
+
 def read_report(connection: sa.Connection, *, today: date, days: int, daily_nano: int, cycle_nano: int) -> BudgetReport:
     """Read the whole report in the transaction of `connection`."""
-    book = DayBook.read(connection, today)
+    standing = read_standing(connection, today=today, daily_nano=daily_nano, cycle_nano=cycle_nano)
     since = today - timedelta(days=days - 1)
     open_cycles = (
         sa.select(budget_envelopes.c.cycle_id)
@@ -133,12 +154,7 @@ def read_report(connection: sa.Connection, *, today: date, days: int, daily_nano
     )
     newest = sa.func.max(budget_attempts.c.reserved_at_ms).desc()
     return BudgetReport(
-        day=today,
-        daily_limit_usd=to_usd(daily_nano),
-        cycle_limit_usd=to_usd(cycle_nano),
-        spent_usd=to_usd(book.spent),
-        reserved_usd=to_usd(book.promised - book.spent),
-        remaining_usd=to_usd(max(0, daily_nano - book.promised)),
+        **asdict(standing),
         open_cycles=list(connection.execute(open_cycles).scalars()),
         days=_spending(connection, budget_attempts.c.day, since, order=[budget_attempts.c.day.desc()]),
         models=_spending(connection, budget_attempts.c.model, since, order=[sa.func.sum(charge()).desc()]),

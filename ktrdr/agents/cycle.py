@@ -41,6 +41,7 @@ class CyclePayload(BaseModel):
     brief: str | None
     model: str
     strategy: str | None
+    strategy_sha256: str | None
     seed: int
     bypass_gates: bool
 
@@ -50,6 +51,7 @@ class CyclePayload(BaseModel):
             "phase": "designing",
             "strategy_name": self.strategy,
             "strategy_path": None,
+            "strategy_sha256": self.strategy_sha256,
             "design_op_id": None,
             "training_op_id": None,
             "backtest_op_id": None,
@@ -76,6 +78,7 @@ class _Cycle:
         self._budget = budget
         self._gates: list[dict[str, JsonValue]] = []
         self._metrics: JsonValue = None
+        self._strategy_sha256 = payload.strategy_sha256
         self._tokens_in = 0
         self._tokens_out = 0
         self._cost_usd = 0.0
@@ -123,13 +126,27 @@ class _Cycle:
         ).model_dump()
         result = await _named("design", lambda: self._work.run_child(AGENT_DESIGN, child_id, request))
         design = PhaseResult.model_validate(result)
-        await self._account(design, {"strategy_name": design.strategy_name, "strategy_path": design.strategy_path})
+        self._strategy_sha256 = design.strategy_sha256
+        await self._account(
+            design,
+            {
+                "strategy_name": design.strategy_name,
+                "strategy_path": design.strategy_path,
+                "strategy_sha256": design.strategy_sha256,
+            },
+        )
         return design.strategy_name
 
     async def _train_and_backtest(self, strategy: str, trial_id: str) -> JsonValue:
         limits = self._services.settings.gates
         await self._work.annotate({"phase": "training", "training_op_id": trial_id})
-        training = TrainingPayload(strategy=strategy, seed=self._payload.seed, part_of_cycle=True)
+        assert self._strategy_sha256 is not None
+        training = TrainingPayload(
+            strategy=strategy,
+            strategy_sha256=self._strategy_sha256,
+            seed=self._payload.seed,
+            part_of_cycle=True,
+        )
         trained = await self._compute("training", TRAINING, trial_id, training)
         await self._gate("training", lambda: _judge_training(trained, limits))
 
@@ -209,7 +226,12 @@ class _Cycle:
         if self._payload.model == OFFLINE_MODEL:
             return
         operation_id, budget = self._work.operation_id, self._budget
-        await self._work.step("close_envelope", lambda: budget.close_envelope(operation_id))
+
+        def close() -> None:
+            budget.close_envelope(operation_id)
+            budget.forget_answers(operation_id)
+
+        await self._work.step("close_envelope", close)
         await self._work.annotate(await self._work.step("spending", lambda: spending_metadata(budget, operation_id)))
 
     async def _close_trial(self, trial_id: str, outcome: str) -> None:

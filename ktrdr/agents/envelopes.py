@@ -6,10 +6,7 @@ from pydantic import JsonValue
 
 from ktrdr.agents.budget import BudgetLedger
 from ktrdr.errors import NotFound
-from ktrdr.operations.store import OperationStore
-
-# Held from the opening of an envelope until its cycle is enqueued.
-TRIGGER_LOCK = "trigger"
+from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
 
 
 def spending_metadata(budget: BudgetLedger, cycle_id: str) -> dict[str, JsonValue]:
@@ -34,12 +31,25 @@ def close_abandoned_envelopes(operations: OperationStore, budget: BudgetLedger) 
             operations.write_metadata(cycle_id, spending_metadata(budget, cycle_id))
 
 
-def envelope_reconciler(operations: OperationStore, budget: BudgetLedger) -> Callable[[], None]:
-    """Return a chore that gives back what ended cycles have not spent."""
+def show_late_settlements(operations: OperationStore, budget: BudgetLedger) -> None:
+    """Correct what ended cycles show, where a call that was under way at their end has been settled since."""
+    for cycle_id in budget.settled_late():
+        spent = spending_metadata(budget, cycle_id)
+        try:
+            shown = operations.get(cycle_id).metadata
+        except NotFound:
+            continue
+        if any(shown.get(name) != value for name, value in spent.items()):
+            operations.write_metadata(cycle_id, spent)
 
-    def close_abandoned() -> None:
+
+def envelope_reconciler(operations: OperationStore, budget: BudgetLedger) -> Callable[[], None]:
+    """Return a chore that gives back what ended cycles have not spent, and shows what they have."""
+
+    def reconcile_envelopes() -> None:
         if budget.open_cycles():
             with operations.exclusive_lock(TRIGGER_LOCK):
                 close_abandoned_envelopes(operations, budget)
+        show_late_settlements(operations, budget)
 
-    return close_abandoned
+    return reconcile_envelopes

@@ -5,15 +5,17 @@ ends the run.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from ktrdr.agents.designs import DesignIntake, DesignOrigin
 from ktrdr.agents.memory import TriedStrategy, shortened
 from ktrdr.agents.records import ASSESSMENT_FILE, DESIGN_FILE, AssessmentRecord, DesignRecord
+from ktrdr.agents.save_permit import SavePermit
 from ktrdr.agents.task import AgentResult, AssessmentContext, Role
 from ktrdr.agents.tools import (
     ERROR_PREFIX,
@@ -31,15 +33,11 @@ from ktrdr.agents.tools import (
     StrategyArguments,
     describe_indicators,
 )
-from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
-from ktrdr.artifacts.files import sync_folder, write_bytes_atomically, write_json_atomically
+from ktrdr.artifacts.files import write_json_atomically
 from ktrdr.clock import Clock
-from ktrdr.errors import Conflict, InvalidInput, KtrdrError, StrategyInvalid, WorkspaceUnusable
-from ktrdr.indicators.catalogue import CATALOGUE
+from ktrdr.errors import Conflict, InvalidInput, KtrdrError, OperationFailed, StrategyInvalid, WorkspaceUnusable
 from ktrdr.market.store import BarStore
-from ktrdr.strategy.specification import StrategySpecification
-from ktrdr.strategy.store import STRATEGY_FILE, StrategyStore
-from ktrdr.strategy.validation import parse_strategy, to_yaml, validate_strategy
+from ktrdr.strategy.store import StrategyStore
 
 
 class ToolExecutor:
@@ -72,40 +70,43 @@ class ToolExecutor:
         attempts_folder: Path,
         clock: Clock,
         subject: AssessmentContext | None = None,
+        held: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._operation_id = operation_id
+        self._held = held
         self._role = role
         self._model = model
         self._prompt_version = prompt_version
         self._bars = bars
         self._strategies = strategies
         self._recent = recent
-        self._attempts_folder = attempts_folder
+        self._intake = DesignIntake(bars, strategies, attempts_folder)
         self._clock = clock
         self._subject = subject
         self.saved_strategy: str | None = self._find_saved_strategy() if role == "designer" else None
         self.saved_assessment: AssessmentRecord | None = self._find_saved_assessment()
-        self._calls: dict[str, Callable[[Any], object]] = {
-            LIST_INDICATORS: lambda _: describe_indicators(),
-            LIST_MARKETS: lambda _: [MarketListing.of(info).model_dump() for info in self._bars.list_series()],
+        self._calls: dict[str, Callable[[Any, SavePermit], object]] = {
+            LIST_INDICATORS: lambda _, __: describe_indicators(),
+            LIST_MARKETS: lambda _, __: [market.model_dump() for market in self.markets()],
             GET_RECENT_STRATEGIES: self._get_recent,
             VALIDATE_STRATEGY: self._validate,
             SAVE_STRATEGY_CONFIG: self._save_strategy,
             SAVE_ASSESSMENT: self._save_assessment,
         }
 
-    def execute(self, tool_name: str, arguments: Mapping[str, object]) -> str:
-        """Carry out one call.
+    def execute(self, tool_name: str, arguments: Mapping[str, object], permit: SavePermit | None = None) -> str:
+        """Carry out one call. `permit`: of a caller that may give it up while it goes on.
 
         Returns:
             A JSON text, or "error: " and what to do about it.
 
         Raises:
             WorkspaceUnusable: The folder or its disk fails; no other call would do better.
+            OperationFailed: The operation is no longer this worker's.
         """
         try:
-            return json.dumps(self._carry_out(tool_name, arguments), ensure_ascii=False)
-        except WorkspaceUnusable:
+            return json.dumps(self._carry_out(tool_name, arguments, permit or SavePermit()), ensure_ascii=False)
+        except (WorkspaceUnusable, OperationFailed):
             raise
         except OSError as error:
             raise WorkspaceUnusable(
@@ -129,7 +130,12 @@ class ToolExecutor:
         record = DesignRecord.model_validate_json(path.read_bytes()).model_copy(update=usage)
         write_json_atomically(path, record.model_dump(mode="json"))
 
-    def _carry_out(self, tool_name: str, arguments: Mapping[str, object]) -> object:
+    @property
+    def has_saved(self) -> bool:
+        """Whether this run has saved what it was for, which ends it."""
+        return self.saved_strategy is not None or self.saved_assessment is not None
+
+    def _carry_out(self, tool_name: str, arguments: Mapping[str, object], permit: SavePermit) -> object:
         tool = TOOLS.get(tool_name)
         if tool is None or tool.role != self._role:
             allowed = ", ".join(each.name for each in TOOLS.values() if each.role == self._role)
@@ -139,82 +145,44 @@ class ToolExecutor:
         except ValidationError as error:
             faults = [f"{'.'.join(map(str, each['loc'])) or 'arguments'}: {each['msg']}" for each in error.errors()]
             raise InvalidInput(f"{tool_name} was called with wrong arguments:\n" + "\n".join(faults)) from None
-        return self._calls[tool_name](parsed)
+        return self._calls[tool_name](parsed, permit)
+
+    def markets(self) -> list[MarketListing]:
+        """Return the markets that research may use, as far as a designer may know them."""
+        return [MarketListing.of(info) for info in self._bars.list_for_research()]
 
     def recent(self, limit: int) -> list[TriedStrategy]:
-        """Return up to so many strategies tried before, newest first, whole: for an agent that pays no tokens."""
+        """Return up to so many strategies tried before, newest first, whole."""
         return self._recent(limit)
 
-    def _get_recent(self, arguments: RecentArguments) -> object:
+    def _get_recent(self, arguments: RecentArguments, _: SavePermit) -> object:
         return shortened(self._recent(arguments.limit))
 
-    def _validate(self, arguments: StrategyArguments) -> object:
-        specification = self._checked(arguments)
+    def _validate(self, arguments: StrategyArguments, _: SavePermit) -> object:
+        specification = self._intake.check(arguments.strategy)
         return {"valid": True, "name": specification.name, "sha256": specification.sha256()}
 
-    def _checked(self, arguments: StrategyArguments) -> StrategySpecification:
-        """Return the strategy if it is valid and its market can serve it."""
-        raw = arguments.strategy
-        specification = parse_strategy(raw) if isinstance(raw, str) else validate_strategy(raw)
-        info = self._bars.series(specification.symbol, specification.timeframe)
-        if not info.has_volume:
-            faults = [
-                f"indicators.{identifier}: {each.type} needs volume, which {info.symbol} {info.timeframe} has not"
-                for identifier, each in specification.indicators.items()
-                if "volume" in CATALOGUE[each.type].inputs
-            ]
-            if faults:
-                raise StrategyInvalid(faults)
-        return specification
-
-    def _save_strategy(self, arguments: SaveStrategyArguments) -> object:
+    def _save_strategy(self, arguments: SaveStrategyArguments, permit: SavePermit) -> object:
         if self.saved_strategy is not None:  # one run, one strategy; also what a replay after a crash meets
             return {"saved": self.saved_strategy, "already_saved": True}
-        specification = self._checked(arguments)
-        for parent in arguments.parent_strategies:
-            self._strategies.text(parent)
-        copied = self._strategies.find_near_copy(specification)
-        if copied is not None:
-            raise Conflict(
-                f"this is a near-copy of {copied!r}: the same but for names and numbers within 5 %. "
-                "Test another idea, another market or clearly other parameters",
-                reason="near_copy",
-            )
-        self._publish(specification, arguments)
-        self.saved_strategy = specification.name
-        return {"saved": specification.name, "already_saved": False}
-
-    def _publish(self, specification: StrategySpecification, arguments: SaveStrategyArguments) -> None:
-        """Build the strategy's folder apart and rename it into place: it appears whole, or not at all."""
-        record = DesignRecord(
+        origin = DesignOrigin(
             model=self._model,
             prompt_version=self._prompt_version,
+            operation_id=self._operation_id,
             parent_strategies=arguments.parent_strategies,
             notes=arguments.notes,
-            strategy_sha256=specification.sha256(),
-            operation_id=self._operation_id,
             created_at=self._clock(),
         )
-        attempt = self._attempts_folder / f"{self._operation_id}_strategy"
-        fresh_attempt(attempt)
-        write_bytes_atomically(attempt / STRATEGY_FILE, to_yaml(specification).encode())
-        write_json_atomically(attempt / DESIGN_FILE, record.model_dump(mode="json"))
-        folder = self._strategies.folder(specification.name)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        taken = Conflict(f"the name {specification.name!r} is taken; choose another", reason="name_taken")
-        if folder.exists():
-            discard_attempt(attempt)
-            raise taken
+        prepared = self._intake.prepare(arguments.strategy, origin)
         try:
-            os.rename(attempt, folder)  # refuses a folder that another run has filled meanwhile
-        except OSError:
-            discard_attempt(attempt)
-            if folder.exists():
-                raise taken from None
-            raise
-        sync_folder(folder.parent)
+            with permit.in_use(), self._held():
+                prepared.publish()
+                self.saved_strategy = prepared.name
+        finally:
+            prepared.discard()
+        return {"saved": prepared.name, "already_saved": False}
 
-    def _save_assessment(self, arguments: AssessmentArguments) -> object:
+    def _save_assessment(self, arguments: AssessmentArguments, permit: SavePermit) -> object:
         if self._subject is None:
             raise Conflict("there is nothing to assess in this run", reason="no_subject")
         subject = self._subject
@@ -239,8 +207,9 @@ class ToolExecutor:
             operation_id=self._operation_id,
             created_at=self._clock(),
         )
-        write_json_atomically(self._strategies.folder(name) / ASSESSMENT_FILE, record.model_dump(mode="json"))
-        self.saved_assessment = record
+        with permit.in_use(), self._held():
+            write_json_atomically(self._strategies.folder(name) / ASSESSMENT_FILE, record.model_dump(mode="json"))
+            self.saved_assessment = record
         return {"saved": ASSESSMENT_FILE, "strategy": name, "already_saved": False}
 
     def _find_saved_strategy(self) -> str | None:

@@ -3,6 +3,7 @@
 Libraries that speak to providers are imported when the first agent needs one: a worker without work starts fast.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,9 +11,9 @@ from pydantic import JsonValue, TypeAdapter
 
 from ktrdr.agents.executor import ToolExecutor
 from ktrdr.agents.invoker_services import InvokerServices
+from ktrdr.agents.overview import OVERVIEW_DEPTH, history_overview, markets_overview
 from ktrdr.agents.prompts import PROMPT_VERSION, Prompt, assessor_prompt, designer_prompt
 from ktrdr.agents.task import AgentResult, AgentRun, AgentTask
-from ktrdr.agents.tools import GET_RECENT_STRATEGIES, LIST_MARKETS
 from ktrdr.config import ProviderSettings
 from ktrdr.errors import InvalidInput
 
@@ -81,7 +82,9 @@ class _LanguageModelInvoker(ABC):
             return assessor_prompt(task.context, run.spent_usd)
 
         async def look_around() -> JsonValue:
-            return [tools.execute(LIST_MARKETS, {}), tools.execute(GET_RECENT_STRATEGIES, {})]
+            markets = await asyncio.to_thread(tools.markets)
+            recent = await asyncio.to_thread(tools.recent, OVERVIEW_DEPTH)
+            return [markets_overview(markets), history_overview(recent)]
 
         # A step: what was tried by then must not change when the conversation is replayed after a crash.
         markets, recent = _TEXTS.validate_python(await run.steps.once("look_around", look_around))

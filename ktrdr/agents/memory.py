@@ -11,9 +11,10 @@ from ktrdr.operations.operation import Operation, OperationPage, OperationStatus
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.store import StrategyStore
 
-# 2,000 tokens of 3.5 bytes: what a language model pays for at every turn from then on.
+# 2,000 tokens of 3.5 bytes, as they are sent: a JSON text inside another. A language model pays for them at every
+# turn from then on.
 HISTORY_BYTES = 7_000
-_HYPOTHESIS_CHARACTERS, _SUGGESTION_CHARACTERS, _SUGGESTIONS = 240, 200, 3
+_HYPOTHESIS_CHARACTERS, _SUGGESTION_CHARACTERS, _SUGGESTIONS = 200, 160, 2
 FAMILIES = ("trend", "reversion", "breakout", "momentum")
 _CYCLES = "agent_research"
 _PAGE = 100
@@ -55,18 +56,20 @@ class TriedStrategy(BaseModel):
 def shortened(tried: Sequence[TriedStrategy]) -> list[dict[str, JsonValue]]:
     """Return what of a history fits into `HISTORY_BYTES` of JSON, newest first, without what is not known."""
     shown: list[dict[str, JsonValue]] = []
-    room = HISTORY_BYTES - 2
+    room = HISTORY_BYTES - 4
     for each in tried:
         document = {name: value for name, value in each.model_dump().items() if value not in (None, [])}
-        document["hypothesis"] = _cut(each.hypothesis, _HYPOTHESIS_CHARACTERS)
-        room -= len(json.dumps(document, ensure_ascii=False).encode()) + 2
+        document["hypothesis"] = cut(each.hypothesis, _HYPOTHESIS_CHARACTERS)
+        text = json.dumps(document, ensure_ascii=False)
+        room -= len(json.dumps(text, ensure_ascii=False).encode())  # its quotes make room for ", "
         if room < 0:
             break
         shown.append(document)
     return shown
 
 
-def _cut(text: str, characters: int) -> str:
+def cut(text: str, characters: int) -> str:
+    """Return a text, or its beginning where it is longer."""
     return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
@@ -127,7 +130,7 @@ class StrategyMemory:
             n_trades=_band(_number(metrics.get("n_trades")), _TRADE_EDGES),
             judgement=judgement if isinstance(judgement, str) else None,
             suggestions=[
-                _cut(each, _SUGGESTION_CHARACTERS)
+                cut(each, _SUGGESTION_CHARACTERS)
                 for each in (suggestions if isinstance(suggestions, list) else [])[:_SUGGESTIONS]
                 if isinstance(each, str)
             ],

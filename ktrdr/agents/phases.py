@@ -14,8 +14,11 @@ from ktrdr.backtest.report import read_backtest_report
 from ktrdr.errors import OperationFailed
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.runtime import Body
-from ktrdr.operations.work import Payload, Work
+from ktrdr.operations.work import Payload, Repetition, Work
 from ktrdr.training.report import read_training_report
+
+# The provider's or the network's trouble, and over in a while. Each was tried several times before it came to this.
+_PASSING_REASONS = frozenset({"overloaded", "rate_limited", "connection"})
 
 
 class DesignPayload(BaseModel):
@@ -43,20 +46,35 @@ class PhaseResult(BaseModel):
 
     strategy_name: str
     strategy_path: str
+    strategy_sha256: str
     input_tokens: int
     output_tokens: int
     cost_usd: float
 
 
 class _PhaseSteps:
-    """An agent's steps as those of its operation, stopped as soon as the operation is no longer this worker's."""
+    """An agent's steps as those of its operation, stopped as soon as the operation is no longer this worker's.
 
-    def __init__(self, work: Work, label: str) -> None:
+    A call that failed for a passing reason is made again after a pause, as a step of its own: the conversation knows
+    nothing of it and goes on with what it has paid for.
+    """
+
+    def __init__(self, work: Work, phase: str, label: str, repetition: Repetition) -> None:
         self._work = work
+        self._phase = phase
         self._label = label
+        self._repetition = repetition
+        self._repeated = 0
 
     async def once(self, name: str, coroutine: Callable[[], Coroutine[Any, Any, JsonValue]]) -> JsonValue:
-        return await self._work.owned_step(name, coroutine)
+        while True:
+            outcome = await self._work.owned_step(name, coroutine)
+            reason = str(outcome.get("failure")) if isinstance(outcome, dict) else ""
+            if reason not in self._repetition.reasons or self._repeated >= self._repetition.times:
+                return outcome
+            pause_s = self._repetition.pause_s(self._repeated)
+            self._repeated += 1  # over the whole phase: a provider that is down again and again shall end it
+            await self._work.back_off(self._phase, reason, pause_s)
 
     async def report(self, percentage: float, current_step: str) -> None:
         await self._work.report(percentage, f"{self._label}, {current_step}")
@@ -64,19 +82,21 @@ class _PhaseSteps:
 
 def design_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
     """Return the body of `agent_design`: ends with a stored strategy, or fails with the agent's reason."""
+    again = _repetition(services)
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = DesignPayload.model_validate(document)
         invoker = choice.invoker(payload.model)
-        if not await work.step("has_markets", lambda: bool(services.bars.list_series())):
+        if not await work.step("has_markets", lambda: bool(services.bars.list_for_research())):
             raise OperationFailed(
                 "this workspace has no bars to design for: `ktrdr data samples` installs some, "
-                "`ktrdr data import FILE` takes yours",
+                "`ktrdr data import FILE` takes yours, `ktrdr data check` shows those with serious findings",
                 reason="no_strategy",
             )
-        tools = _tools(services, invoker, work.operation_id, "designer", None)
+        tools = _tools(services, invoker, work, "designer", None)
         task = AgentTask(role="designer", brief=payload.brief, seed=payload.seed)
-        run = AgentRun(work.operation_id, payload.cycle_id, _PhaseSteps(work, f"designing ({invoker.model})"))
+        steps = _PhaseSteps(work, "designing", f"designing ({invoker.model})", again)
+        run = AgentRun(work.operation_id, payload.cycle_id, steps)
         result = await invoker.run(task=task, tools=tools, run=run)
         if not result.ok or tools.saved_strategy is None:
             raise OperationFailed(
@@ -84,22 +104,23 @@ def design_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
                 f"{result.message or 'try another brief or seed, or import other markets'}",
                 reason="no_strategy" if result.ok else result.reason,
             )
-        await work.step("record", lambda: tools.record_result(result))
-        return _phase_result(services, tools.saved_strategy, result)
+        await work.publish("record", lambda: tools.record_result(result))
+        return await work.step("result", lambda: _phase_result(services, str(tools.saved_strategy), result))
 
     return body
 
 
 def assessment_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
     """Return the body of `agent_assessment`: ends with assessment.json beside the strategy."""
+    again = _repetition(services)
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = AssessmentPayload.model_validate(document)
         invoker = choice.invoker(payload.model)
         subject = _subject(services, payload.strategy, payload.gates)
-        tools = _tools(services, invoker, work.operation_id, "assessor", subject)
+        tools = _tools(services, invoker, work, "assessor", subject)
         task = AgentTask(role="assessor", brief=None, seed=payload.seed, context=subject)
-        steps = _PhaseSteps(work, f"assessing ({invoker.model})")
+        steps = _PhaseSteps(work, "assessing", f"assessing ({invoker.model})", again)
         run = AgentRun(work.operation_id, payload.cycle_id, steps, spent_usd=payload.spent_usd)
         result = await invoker.run(task=task, tools=tools, run=run)
         if not result.ok:
@@ -108,20 +129,24 @@ def assessment_phase(services: LaboratoryServices, choice: InvokerChoice) -> Bod
                 f"{result.message or result.reason}",
                 reason=result.reason,
             )
-        return _phase_result(services, payload.strategy, result)
+        return await work.step("result", lambda: _phase_result(services, payload.strategy, result))
 
     return body
+
+
+def _repetition(services: LaboratoryServices) -> Repetition:
+    return Repetition(_PASSING_REASONS, services.settings.repeat.times, services.settings.repeat.backoff_s)
 
 
 def _tools(
     services: LaboratoryServices,
     invoker: AgentInvoker,
-    operation_id: str,
+    work: Work,
     role: Role,
     subject: AssessmentContext | None,
 ) -> ToolExecutor:
     return ToolExecutor(
-        operation_id=operation_id,
+        operation_id=work.operation_id,
         role=role,
         model=invoker.model,
         prompt_version=invoker.prompt_version,
@@ -131,6 +156,7 @@ def _tools(
         attempts_folder=services.settings.attempts_folder,
         clock=services.clock,
         subject=subject,
+        held=work.held,
     )
 
 
@@ -150,6 +176,7 @@ def _phase_result(services: LaboratoryServices, strategy: str, result: AgentResu
     return PhaseResult(
         strategy_name=strategy,
         strategy_path=str(services.strategies.folder(strategy)),
+        strategy_sha256=services.strategies.read(strategy).sha256(),
         input_tokens=result.input_tokens,
         output_tokens=result.output_tokens,
         cost_usd=result.cost_usd,

@@ -19,11 +19,12 @@ class _Record(BaseModel):
 class DesignRecord(_Record):
     """The whole of design.json.
 
-    Tokens and cost are null until the agent's run has ended: a strategy is stored before its last turn is paid.
+    Tokens and cost are null until the agent's run has ended: a strategy is stored before its last turn is paid. They
+    stay so, and prompt version and operation are null too, where no cycle designed it.
     """
 
     model: str
-    prompt_version: str
+    prompt_version: str | None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_read_tokens: int | None = None
@@ -32,7 +33,7 @@ class DesignRecord(_Record):
     parent_strategies: list[str]
     notes: str | None
     strategy_sha256: str
-    operation_id: str
+    operation_id: str | None
     created_at: AwareDatetime
 
 

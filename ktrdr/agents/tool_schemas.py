@@ -18,14 +18,12 @@ from ktrdr.agents.tools import (
 from ktrdr.strategy.validation import strategy_json_schema
 
 _DESCRIPTIONS = {
-    LIST_INDICATORS: "Full catalogue of indicators with meanings and parameter ranges. The instructions list them all "
-    "in short; call this only for details.",
-    LIST_MARKETS: "Stored markets with bars and costs. The first message has them; call this only to read them again.",
-    GET_RECENT_STRATEGIES: "What was tried before and how it ended, newest first. The first message has the latest.",
-    VALIDATE_STRATEGY: "Check a strategy (as save_strategy_config takes it) without storing it. Answers with every "
-    "fault at once. Saving checks too: call this only in doubt.",
-    SAVE_STRATEGY_CONFIG: "Store the strategy and end the design. Answers with every fault at once; repair all of "
-    "them and call again. Near-copies of tried strategies are refused.",
+    LIST_INDICATORS: "All indicators with their meanings. The instructions list them in short.",
+    LIST_MARKETS: "Stored markets in full. The first message has them in short.",
+    GET_RECENT_STRATEGIES: "What was tried, with hypotheses, newest first. The first message has it in short.",
+    VALIDATE_STRATEGY: "Check a strategy without storing it. Saving checks too.",
+    SAVE_STRATEGY_CONFIG: "Store the strategy and end the design, or answer with every fault at once. Near-copies of "
+    "what was tried are refused.",
     SAVE_ASSESSMENT: "Store your assessment and end. Figures, gates and verdict are copied by the system.",
 }
 # What the instructions say already, or the validator says better than a schema.
@@ -46,6 +44,9 @@ def _strategy_schema() -> dict[str, Any]:
         "required": ["type"],
         "additionalProperties": {"type": "number"},
     }
+    # All their keys stand in the instructions, with their defaults; few designs have any of them.
+    for section in ("model", "training", "decision", "risk"):
+        schema["properties"][section] = {"type": "object"}
     definitions = schema.pop("$defs")
     shortened = _resolved(schema, definitions)
     assert isinstance(shortened, dict)

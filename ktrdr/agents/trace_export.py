@@ -5,7 +5,7 @@ What could not be sent is sent later: the rows stay, and a collector that was do
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -13,8 +13,8 @@ from ktrdr.agents.attempts import read_attempts
 from ktrdr.agents.traces import OperationRecord, spans_of
 from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
-from ktrdr.operations.history import OperationHistory
 from ktrdr.operations.operation import Operation
+from ktrdr.operations.step_records import OperationHistory
 from ktrdr.operations.store import OperationStore
 from ktrdr.telemetry.spans import Span
 
@@ -48,7 +48,7 @@ class TraceExport:
         self,
         database: Database,
         operations: OperationStore,
-        connect: Callable[[], SpanSender],
+        sender: SpanSender,
         clock: Clock,
         *,
         shows_content: bool,
@@ -56,7 +56,7 @@ class TraceExport:
         self._database = database
         self._operations = operations
         self._history = OperationHistory(database)
-        self._connect = connect
+        self._sender = sender
         self._clock = clock
         self._shows_content = shows_content
         self._since_ms: int | None = None
@@ -73,7 +73,7 @@ class TraceExport:
         self._stopping.set()
         self._thread.join(timeout_s)
 
-    def send_ended(self, sender: SpanSender) -> bool:
+    def send_ended(self) -> bool:
         """Send the spans of operations that ended and were not sent; return whether nothing is left."""
         now_ms = epoch_ms(self._clock())
         since_ms = now_ms - round(RETENTION.total_seconds() * 1000) if self._since_ms is None else self._since_ms
@@ -84,7 +84,7 @@ class TraceExport:
             ended = self._history.ended_without(_TRACED, since_ms=since_ms, limit=_BATCH)
             records = self._records([self._operations.get(each.operation_id) for each in ended])
             spans = [span for record in records for span in spans_of(record, shows_content=self._shows_content)]
-            if spans and not sender.send(spans):
+            if spans and not self._sender.send(spans):
                 self._say_once("the collector of traces does not answer; they are kept, and sent when it does")
                 return True
             self._is_silent = False
@@ -114,18 +114,17 @@ class TraceExport:
         return operation.operation_id
 
     def _run(self) -> None:
-        sender = self._connect()
         is_last = False
         while True:
             try:
-                while not self.send_ended(sender):
+                while not self.send_ended():
                     pass
             except Exception:  # the thread's outermost frame: the next round tries again
                 _logger.exception("traces were not sent")
             if is_last:
                 break
             is_last = self._stopping.wait(INTERVAL_S)
-        sender.close()
+        self._sender.close()
 
     def _say_once(self, message: str) -> None:
         if not self._is_silent:

@@ -12,8 +12,8 @@ from pydantic import JsonValue
 
 from ktrdr.agents.attempts import Attempt
 from ktrdr.clock import epoch_ms
-from ktrdr.operations.history import StepRecord
 from ktrdr.operations.operation import Operation, OperationStatus
+from ktrdr.operations.step_records import StepRecord
 from ktrdr.telemetry.spans import Attribute, Span, span_id_of, trace_id_of
 
 ROOT_SPAN = "agent.research_cycle"

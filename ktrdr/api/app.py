@@ -6,22 +6,36 @@ from contextlib import asynccontextmanager
 from fastapi import APIRouter, FastAPI
 
 from ktrdr import __version__
+from ktrdr.api.access import AccessPolicy
 from ktrdr.api.composition import compose
 from ktrdr.api.edge import BodyLimits, EdgeMiddleware
-from ktrdr.api.endpoints import agent, backtests, health, markets, operations, strategies, training
+from ktrdr.api.endpoints import (
+    agent,
+    backtests,
+    health,
+    indicators,
+    markets,
+    operations,
+    schedules,
+    strategies,
+    training,
+    workers,
+)
 from ktrdr.api.errors import install_error_handlers
-from ktrdr.api.problem_responses import describe_problems
+from ktrdr.api.problem_responses import PROBLEMS_OF_EVERY_ROUTE, describe_problems
 from ktrdr.config import Settings
-from ktrdr.schemas.problem import Problem
 
 PREFIX = "/api/v1"
 MAX_BODY_BYTES = 1024 * 1024
-MAX_IMPORT_BYTES = 512 * 1024 * 1024
 _IMPORT_PATH = f"{PREFIX}/markets/import"
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, *, is_loopback: bool = True) -> FastAPI:
     """Open the workspace and return the app that serves it. `close_app` gives back what it holds.
+
+    Args:
+        settings: Name the workspace, and the token that requests must show.
+        is_loopback: Only this machine can reach the app; any other needs a token, which `ktrdr serve` sees to.
 
     Raises:
         WorkspaceUnusable: The folder or the database cannot be used.
@@ -41,18 +55,23 @@ def create_app(settings: Settings) -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=f"{PREFIX}/docs",
         redoc_url=None,
-        responses={422: {"model": Problem, "description": "The request is wrong"}},
+        responses=PROBLEMS_OF_EVERY_ROUTE,
         telemetry={"tracing": False},
     )
     app.state.composition = composition
-    app.add_middleware(EdgeMiddleware, body_limits=BodyLimits(MAX_BODY_BYTES, {_IMPORT_PATH: MAX_IMPORT_BYTES}))
+    access = settings.access
+    app.add_middleware(
+        EdgeMiddleware,
+        access=AccessPolicy(access.token, is_loopback),
+        body_limits=BodyLimits(MAX_BODY_BYTES, {_IMPORT_PATH: access.max_upload_bytes}, access.body_timeout_s),
+    )
     install_error_handlers(app)
     routes = APIRouter(prefix=PREFIX)
-    for module in (agent, operations, strategies, training, backtests, markets):
+    for module in (agent, schedules, operations, strategies, training, backtests, markets, indicators, workers):
         routes.include_router(module.router)
     app.include_router(routes)
     app.include_router(health.router)
-    describe_problems(app)
+    describe_problems(app, needs_token=access.token is not None)
     return app
 
 

@@ -7,16 +7,26 @@ from fastapi import Depends, Request
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
 from ktrdr.agents.choice import model_chooser
+from ktrdr.agents.designs import DesignIntake
+from ktrdr.agents.memory import StrategyMemory
+from ktrdr.agents.revival import OperationRevival
+from ktrdr.agents.schedule_store import ScheduleStore
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.agent_service import AgentService
 from ktrdr.api.services.markets_service import MarketsService
 from ktrdr.api.services.operations_service import OperationsService
+from ktrdr.api.services.schedules_service import SchedulesService
 from ktrdr.api.services.strategies_service import StrategiesService
+from ktrdr.api.services.workers_service import WorkersService
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings
 from ktrdr.database.engine import Database, open_database
 from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.market.store import BarStore
+from ktrdr.operations.ownership import Ownership
+from ktrdr.operations.postgres_leases import worker_leases
+from ktrdr.operations.pruning import OperationPruner
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 
@@ -32,8 +42,10 @@ class Composition:
     bar_store: BarStore
     operations: OperationsService
     agent: AgentService
+    schedules: SchedulesService
     strategies: StrategiesService
     markets: MarketsService
+    workers: WorkersService
 
     def close(self) -> None:
         """Give back the database's connections."""
@@ -51,10 +63,20 @@ def compose(settings: Settings) -> Composition:
     operation_store = OperationStore(database, utc_now)
     strategy_store = StrategyStore(settings.strategies_folder)
     bar_store = BarStore(settings.data_folder)
-    operations = OperationsService(operation_store)
+    ledger = TrialLedger(database, utc_now)
+    services = LaboratoryServices(settings, utc_now, operation_store, strategy_store, bar_store, ledger)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
-    trigger = CycleTrigger(operation_store, settings, strategy_store, budget, chooser)
+    leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
+    trigger = CycleTrigger(operation_store, settings, strategy_store, bar_store, budget, chooser)
+    operations = OperationsService(
+        operation_store,
+        OperationRevival(services, budget, chooser, leases),
+        OperationPruner(database, operation_store),
+        settings=settings,
+        clock=utc_now,
+    )
+    memory = StrategyMemory(operation_store, strategy_store)
     return Composition(
         settings=settings,
         database=database,
@@ -62,9 +84,18 @@ def compose(settings: Settings) -> Composition:
         strategy_store=strategy_store,
         bar_store=bar_store,
         operations=operations,
-        agent=AgentService(operation_store, operations, trigger, budget),
-        strategies=StrategiesService(strategy_store, TrialLedger(database, utc_now), settings.attempts_folder),
+        agent=AgentService(operation_store, operations, trigger, budget, memory),
+        strategies=StrategiesService(
+            strategy_store,
+            bar_store,
+            ledger,
+            DesignIntake(bar_store, strategy_store, settings.attempts_folder),
+            attempts_folder=settings.attempts_folder,
+            clock=utc_now,
+        ),
+        schedules=SchedulesService(ScheduleStore(database), operation_store, trigger, budget, chooser, utc_now),
         markets=MarketsService(bar_store, utc_now),
+        workers=WorkersService(leases, Ownership(database)),
     )
 
 

@@ -1,28 +1,34 @@
-"""The outermost layer of the app: who may ask, and what happens when something breaks."""
+"""The outermost layer of the app: who may ask, how much they may bring, and what happens when something breaks."""
 
+import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ktrdr.api.access import AccessPolicy, Refusal
 from ktrdr.api.errors import problem_response
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# A body may take its time as long as it keeps coming: a line this slow (bytes a second) is none.
+_SLOWEST_LINE = 16 * 1024
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """How many bytes a request may bring; `by_path` names the routes that may be sent more."""
+    """How many bytes a request may bring; `by_path` names the routes that may be sent more.
+
+    A body must arrive within `patience_s`, and a large one at 16 KiB a second beyond that.
+    """
 
     default_bytes: int
     by_path: Mapping[str, int]
+    patience_s: float = 30.0
 
     def of(self, path: str) -> int:
         """Return the limit of one route."""
@@ -30,15 +36,11 @@ class BodyLimits:
 
 
 class EdgeMiddleware:
-    """Refuses what a browser was tricked into sending and what is too large, and answers 500 where code broke.
+    """Refuses who may not ask and what is too large or too slow, and answers 500 where code broke."""
 
-    A server on loopback trusts whoever is on the machine, and a web page is not. A page of another site reaches
-    us in two ways: with a name of its own that resolves to 127.0.0.1 (DNS rebinding: the Host header tells), or
-    with a cross-origin request (Origin and Sec-Fetch-Site tell).
-    """
-
-    def __init__(self, app: ASGIApp, *, body_limits: BodyLimits) -> None:
+    def __init__(self, app: ASGIApp, *, access: AccessPolicy, body_limits: BodyLimits) -> None:
         self._app = app
+        self._access = access
         self._body_limits = body_limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,14 +49,13 @@ class EdgeMiddleware:
             await self._app(scope, receive, send)
             return
         headers, limit = Headers(scope=scope), self._body_limits.of(scope["path"])
-        refusal = refused_because(scope["method"], headers)
+        refusal = self._access.refusal(scope["method"], scope["path"], headers)
+        if refusal is None and int(headers.get("content-length", "0")) > limit:  # the server checked that it is one
+            refusal = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request_too_large", _too_large(limit))
         if refusal is not None:
-            reason, detail = refusal
-            await _answer(HTTPStatus.FORBIDDEN, reason, detail, scope, receive, send)
-        elif int(headers.get("content-length", "0")) > limit:  # the server has checked that it is a number
-            await _answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, *_too_large(limit), scope, receive, send)
+            await _answer(refusal, scope, receive, send)
         else:
-            await self._serve(scope, _limited(receive, limit), send)
+            await self._serve(scope, _limited(receive, limit, self._body_limits.patience_s), send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         has_started = False
@@ -70,52 +71,51 @@ class EdgeMiddleware:
             _logger.exception("%s %s broke", scope["method"], scope["path"])
             if has_started:
                 raise  # half an answer is out; the connection must break, or the client would take it for whole
-            detail = "ktrdr failed in an unexpected way; the trace is in the server's log, or without a server in "
-            await _answer(
-                HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail + ".ktrdr/ktrdr.log", scope, receive, send
+            detail = (
+                "ktrdr failed in an unexpected way; the trace is in the server's log, or without a server in "
+                ".ktrdr/ktrdr.log"
             )
+            refusal = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)
+            await _answer(refusal, scope, receive, send)
 
 
-async def _answer(status: HTTPStatus, reason: str, detail: str, scope: Scope, receive: Receive, send: Send) -> None:
-    response = problem_response(status, reason=reason, detail=detail, instance=scope["path"])
+async def _answer(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    response = problem_response(
+        refusal.status,
+        reason=refusal.reason,
+        detail=refusal.detail,
+        instance=scope["path"],
+        headers=refusal.headers,
+    )
     await response(scope, receive, send)
 
 
-def _too_large(limit: int) -> tuple[str, str]:
-    return "request_too_large", f"the request brings more than the {limit} bytes that are allowed here"
+def _too_large(limit: int) -> str:
+    return f"the request brings more than the {limit} bytes that are allowed here"
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
-    """Return a `receive` that refuses to go on past `limit` bytes: a chunked body does not say how long it is."""
-    received = 0
+def _limited(receive: Receive, limit: int, patience_s: float) -> Receive:
+    """Return a `receive` that gives up past `limit` bytes, which a chunked body does not announce, and on a slow one.
+
+    Once the body is there it waits as long as it is asked to: for the client to go away.
+    """
+    received, is_whole = 0, False
+    began = time.monotonic()
 
     async def receive_limited() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, is_whole
+        if is_whole:
+            return await receive()
+        left_s = began + patience_s + received / _SLOWEST_LINE - time.monotonic()
+        try:
+            message = await asyncio.wait_for(receive(), max(left_s, 0.0))
+        except TimeoutError:
+            detail = f"the body did not arrive within {patience_s:g} s"
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail, {"connection": "close"}) from None
         received += len(message.get("body", b""))
+        is_whole = not message.get("more_body", False)
         if received > limit:
-            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(limit)[1])
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(limit))
         return message
 
     return receive_limited
-
-
-def refused_because(method: str, headers: Headers) -> tuple[str, str] | None:
-    """Return the reason and the words of a refusal, or None for a request that may go on."""
-    host = headers.get("host", "")
-    if _host_name(host) not in LOOPBACK_NAMES:
-        return "host_not_allowed", f"this server answers to localhost and 127.0.0.1 only, not to {host[:100]!r}"
-    origin = headers.get("origin")
-    if origin is not None and origin.lower() not in (f"http://{host}".lower(), f"https://{host}".lower()):
-        return "origin_not_allowed", f"requests from pages of {origin[:100]!r} are refused"
-    site = headers.get("sec-fetch-site", "none")
-    if method not in _SAFE_METHODS and site not in ("none", "same-origin"):
-        return "origin_not_allowed", f"a page of another site may not send {method} requests"
-    return None
-
-
-def _host_name(host: str) -> str | None:
-    try:
-        return urlsplit(f"//{host}").hostname
-    except ValueError:
-        return None

@@ -6,12 +6,15 @@ from http import HTTPStatus
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from ktrdr.errors import Conflict, InvalidInput, KtrdrError, NotFound, StrategyInvalid, WorkspaceUnusable
+from ktrdr.artifacts.trouble import storage_trouble
+from ktrdr.database.trouble import database_trouble
+from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, KtrdrError, NotFound, StrategyInvalid, WorkspaceUnusable
 from ktrdr.schemas.problem import Problem
 
+RETRY_AFTER_S = 5
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 # The first class that fits wins; what is not listed is our own fault.
 _STATUS_BY_ERROR: tuple[tuple[type[KtrdrError], HTTPStatus], ...] = (
@@ -25,6 +28,7 @@ _REASON_BY_STATUS = {
     HTTPStatus.NOT_FOUND: "route_not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
+    HTTPStatus.REQUEST_TIMEOUT: "request_too_slow",
 }
 
 
@@ -56,7 +60,8 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(KtrdrError, _answer_ktrdr_error)
     app.add_exception_handler(RequestValidationError, _answer_validation_error)
     app.add_exception_handler(HTTPException, _answer_http_error)
-    app.add_exception_handler(OperationalError, _answer_database_error)
+    app.add_exception_handler(SQLAlchemyError, _answer_database_error)
+    app.add_exception_handler(OSError, _answer_storage_error)
 
 
 async def _answer_ktrdr_error(request: Request, error: Exception) -> JSONResponse:
@@ -65,6 +70,8 @@ async def _answer_ktrdr_error(request: Request, error: Exception) -> JSONRespons
     members: dict[str, object] = {}
     if isinstance(error, Conflict):
         members["operation_id"] = error.operation_id
+    if isinstance(error, AmbiguousId):
+        members["candidates"] = error.candidates
     if isinstance(error, StrategyInvalid):
         members["faults"] = error.faults
     return problem_response(
@@ -103,10 +110,23 @@ async def _answer_http_error(request: Request, error: Exception) -> JSONResponse
 
 
 async def _answer_database_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, OperationalError)
+    assert isinstance(error, SQLAlchemyError)
+    trouble = database_trouble(error, request.app.state.composition.database.engine.url)
+    return _answer_trouble(request, trouble, error)
+
+
+async def _answer_storage_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OSError)
+    return _answer_trouble(request, storage_trouble(error), error)
+
+
+def _answer_trouble(request: Request, trouble: WorkspaceUnusable | None, error: Exception) -> JSONResponse:
+    if trouble is None:
+        raise error  # a fault of ours: the edge records it
     return problem_response(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        reason="database_unavailable",
-        detail=f"the database does not answer: {error.orig}",
+        reason=trouble.reason,
+        detail=trouble.message,
         instance=request.url.path,
+        headers={"retry-after": str(RETRY_AFTER_S)},
     )

@@ -1,5 +1,6 @@
 """A phase writes into a folder of its own; what it wrote appears in its place only when it is whole."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable
@@ -19,6 +20,13 @@ def discard_attempt(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def promote_attempt(own: Path, attempt: Path) -> None:
+    """Make one worker's folder the attempt that counts. Doing it again after it was done changes nothing."""
+    if own.exists():
+        shutil.rmtree(attempt, ignore_errors=True)
+        os.rename(own, attempt)
+
+
 def publish_files(attempt: Path, destination: Path, names: Iterable[str]) -> None:
     """Move files into place one by one, in order; name last the one whose presence says that all are there.
 
@@ -36,3 +44,20 @@ def publish_files(attempt: Path, destination: Path, names: Iterable[str]) -> Non
             if not target.exists():
                 raise
     sync_folder(destination)
+
+
+def publish_folder(attempt: Path, destination: Path) -> None:
+    """Rename an attempt into its place, where it appears whole. If it cannot, it is discarded.
+
+    Raises:
+        FileExistsError: Others have files there already.
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(attempt, destination)  # replaces an empty folder, and no other
+    except OSError:
+        discard_attempt(attempt)
+        if destination.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(destination)) from None
+        raise
+    sync_folder(destination.parent)

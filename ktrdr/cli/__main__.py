@@ -14,8 +14,11 @@ import typer
 
 from ktrdr.cli.exit_codes import INTERRUPTED_REASON, ExitCode, exit_code_of_error
 from ktrdr.cli.root import app
-from ktrdr.cli.workspace_option import take_workspace
+from ktrdr.cli.workspace_option import take_completed_workspace, take_workspace
 from ktrdr.errors import InvalidInput, KtrdrError
+
+# Set by the shell when it wants to know what could follow: click's own name for a program called `ktrdr`.
+COMPLETION_VARIABLE = "_KTRDR_COMPLETE"
 
 
 def main() -> NoReturn:
@@ -28,6 +31,8 @@ def run_command() -> int:
     """Run `ktrdr` with the arguments of this process and return its exit code. Raises nothing."""
     try:
         _refuse_undecodable(sys.argv[1:])
+        if COMPLETION_VARIABLE in os.environ:
+            take_completed_workspace()
         code = app(take_workspace(sys.argv[1:]), prog_name="ktrdr", standalone_mode=False)
         return _flush(code if isinstance(code, int) else ExitCode.OK)
     except typer.TyperException as error:  # a command line that is none

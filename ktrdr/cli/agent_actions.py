@@ -14,8 +14,10 @@ from ktrdr.schemas.agent import AgentStatus, TriggerRequest
 from ktrdr.schemas.operations import OperationDocument
 from ktrdr.schemas.strategies import StrategyDetail
 
+_OFFLINE_MODEL = "offline"
 _OFFLINE_NOTE = (
-    "No LLM is used: the offline designer and assessor work without a key. Their designs are honest but simple."
+    "No LLM is used: the offline designer and assessor work without a key. Their designs are honest but simple. "
+    "With ANTHROPIC_API_KEY set, Claude designs."
 )
 
 
@@ -109,6 +111,7 @@ async def _trigger_detached(connection: Connection, options: TriggerOptions) -> 
         print_document(accepted)
     else:
         print_lines([accepted.operation_id])
+        await _say_if_offline(connection, options.request, accepted.operation_id)
         say(f"Started. Watch it: ktrdr operations watch {accepted.operation_id}")
     return ExitCode.OK
 
@@ -122,12 +125,20 @@ async def _run_cycle(connection: Connection, options: TriggerOptions, number: in
     async def start() -> str:
         accepted = await connection.client.trigger(request)
         end = "Ctrl-C cancels it" if connection.is_embedded else f"at {connection.server_url}, Ctrl-C detaches"
-        if number == 0 and request.model is None and request.strategy is None:
-            say(_OFFLINE_NOTE)
+        if number == 0:
+            await _say_if_offline(connection, request, accepted.operation_id)
         say(f"{count}{accepted.operation_id} ({end})")
         return accepted.operation_id
 
     return await start_and_follow(connection, start)
+
+
+async def _say_if_offline(connection: Connection, request: TriggerRequest, operation_id: str) -> None:
+    """Say that no LLM is used where nobody asked for that."""
+    if request.model is None and request.strategy is None:
+        cycle = await connection.client.operation(operation_id)
+        if cycle.metadata.get("model") == _OFFLINE_MODEL:
+            say(_OFFLINE_NOTE)
 
 
 async def _report(connection: Connection, options: TriggerOptions, followed: Followed) -> int:

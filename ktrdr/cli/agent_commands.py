@@ -4,9 +4,12 @@ from typing import Annotated
 
 import typer
 
+from ktrdr.cli.completion import complete_operation_id, complete_strategy_name
 from ktrdr.cli.options import Detach, Json, Seed, command_group
+from ktrdr.cli.schedule_commands import app as schedule_app
 
 app = command_group("Run research cycles: design, train, backtest, assess.")
+app.add_typer(schedule_app, name="schedule")
 
 
 @app.command("trigger")
@@ -16,7 +19,12 @@ def trigger(
         str | None, typer.Option(metavar="NAME", help="Who designs; this version has 'offline' only.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Take a stored strategy instead of designing one.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Take a stored strategy instead of designing one.",
+            autocompletion=complete_strategy_name,
+        ),
     ] = None,
     seed: Seed = None,
     bypass_gates: Annotated[
@@ -68,7 +76,12 @@ def budget(
 @app.command("cancel")
 def cancel(
     operation_id: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Which cycle; without it, the one that is active.")
+        str | None,
+        typer.Argument(
+            metavar="[ID]",
+            help="Which cycle; without it, the one that is active.",
+            autocompletion=complete_operation_id,
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -58,6 +58,18 @@ def gates_of(cycle: OperationDocument) -> list[dict[str, JsonValue]]:
     return [gate for gate in gates if isinstance(gate, dict)] if isinstance(gates, list) else []
 
 
+def attempt_words(operation: OperationDocument) -> list[str]:
+    """Return a line for each attempt that ended before the present one."""
+    attempts = operation.metadata.get("attempts")
+    records = [each for each in attempts if isinstance(each, dict)] if isinstance(attempts, list) else []
+    again = {"worker": "tried again by itself", "resume": "resumed", "retry": "retried"}
+    return [
+        f"{each.get('phase')} ended with {each.get('reason')} at {each.get('at')}, "
+        f"{again.get(str(each.get('by')), 'set going again')}"
+        for each in records
+    ]
+
+
 def gate_words(gate: Mapping[str, JsonValue]) -> str:
     """Return a gate's result in one line."""
     name, result, observed, limit, profile = _gate_row(gate)
@@ -80,8 +92,11 @@ def _gate_row(gate: Mapping[str, JsonValue]) -> tuple[str, ...]:
 def _training_lines(strategy: StrategyDetail) -> list[str]:
     if strategy.training is None:
         return []
+    accepted = ", ".join(strategy.accepted_findings)
+    warning = ["", f"ITS BARS HAVE SERIOUS FINDINGS that were accepted: {accepted}"] if accepted else []
     accuracy, loss = strategy.training.get("accuracy"), strategy.training.get("final_loss")
     return [
+        *warning,
         "",
         f"Training (validation segments): accuracy {figure(accuracy, '.3f')}, loss {figure(loss, '.3f')} nats; "
         f"always naming the commoner class has {figure(_commoner_share(strategy.training), '.3f')}",

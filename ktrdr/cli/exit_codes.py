@@ -25,6 +25,8 @@ def exit_code_of_error(error: KtrdrError) -> ExitCode:
     """Return the code for a command that an error ended."""
     if error.reason in _BUDGET_REASONS:
         return ExitCode.BUDGET_EXHAUSTED
+    if error.reason == "gate_refused":
+        return ExitCode.GATE_REFUSED
     if error.reason == INTERRUPTED_REASON:
         return ExitCode.INTERRUPTED
     if isinstance(error, InvalidInput):

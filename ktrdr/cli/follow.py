@@ -1,25 +1,15 @@
-"""Start an operation and wait for its end, or watch one that runs; what Ctrl-C means meanwhile."""
+"""Start an operation and wait for its end; what Ctrl-C means meanwhile."""
 
 import asyncio
-import math
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ktrdr.cli.output import say
 from ktrdr.cli.progress_display import progress_display
+from ktrdr.cli.watch import watch
 from ktrdr.connect.connection import Connection
-from ktrdr.errors import Conflict, KtrdrError, ServerUnreachable
+from ktrdr.errors import Conflict
 from ktrdr.schemas.operations import OperationDocument
-
-POLL_S = 0.25
-_WORKER_CHECK_S = 1.0
-# Work that waits longer than a worker takes to start may wait for a worker that nobody starts.
-_WAIT_WORTH_A_WORD_S = 5.0
-# A server that is being restarted is no reason to lose sight of hours of work.
-_UNREACHABLE_PATIENCE_S = 20.0
-
-Show = Callable[[OperationDocument], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,36 +45,6 @@ async def start_and_follow(connection: Connection, start: Callable[[], Awaitable
         return Followed(await connection.client.operation(operation_id), interrupted=True)
 
 
-async def watch(connection: Connection, operation_id: str, show: Show) -> OperationDocument:
-    """Call `show` with an operation now and after every change; return it at its end."""
-    shown: OperationDocument | None = None
-    next_check = time.monotonic()
-    hint_at = next_check + _WAIT_WORTH_A_WORD_S
-    while True:
-        latest = await _read_patiently(connection, operation_id)
-        if latest != shown:
-            show(latest)
-            shown = latest
-        if latest.status.is_terminal:
-            return latest
-        if time.monotonic() >= next_check:
-            await connection.ensure_worker()
-            next_check = time.monotonic() + _WORKER_CHECK_S
-        if latest.status == "pending" and time.monotonic() >= hint_at:
-            await _hint_at_missing_worker(connection)
-            hint_at = math.inf
-        await asyncio.sleep(POLL_S)
-
-
-async def _hint_at_missing_worker(connection: Connection) -> None:
-    try:
-        readiness = await connection.client.readiness()
-    except KtrdrError:
-        return  # a hint is not worth ending the wait for
-    if readiness.workers == 0:
-        say("No worker is alive, so this waits until one is: start `ktrdr worker` in the server's workspace")
-
-
 def say_detached(connection: Connection, operation_id: str) -> None:
     """Say that an operation goes on without this command, and how to come back."""
     place = f"goes on at {connection.server_url}" if connection.server_url else "goes on when a worker runs"
@@ -108,17 +68,3 @@ async def _cancel(connection: Connection, operation_id: str) -> Followed:
     except Conflict:
         pass  # it ended in the same moment
     return Followed(await watch(connection, operation_id, lambda _: None), interrupted=True)
-
-
-async def _read_patiently(connection: Connection, operation_id: str) -> OperationDocument:
-    deadline: float | None = None
-    while True:
-        try:
-            return await connection.client.operation(operation_id)
-        except ServerUnreachable as error:
-            if deadline is None:
-                say(f"{error.message.splitlines()[0]}; trying again for {_UNREACHABLE_PATIENCE_S:.0f} s")
-                deadline = time.monotonic() + _UNREACHABLE_PATIENCE_S
-            elif time.monotonic() > deadline:
-                raise
-            await asyncio.sleep(1.0)

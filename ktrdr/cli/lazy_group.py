@@ -48,6 +48,11 @@ def lazy_group(commands: Mapping[str, LazyCommand], *, everywhere: Sequence[tupl
             placeholders: MutableMapping[str, Any] = {name: None for name in commands}
             self.commands = placeholders
 
+        def get_params(self, ctx: Any) -> Any:  # noqa: ANN401
+            for option in self.params:  # those of completion are added late, and without a default: as with --help
+                option.default = False if option.default is None else option.default
+            return super().get_params(ctx)
+
         def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
             if cmd_name in commands and self.commands[cmd_name] is None:
                 self.commands[cmd_name] = _load(cmd_name, commands[cmd_name])

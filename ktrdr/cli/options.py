@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ktrdr.cli.completion import complete_operation_id, complete_strategy_name
 from ktrdr.cli.lazy_group import LeanGroup
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout: the API's own.")]
@@ -12,8 +13,18 @@ Detach = Annotated[bool, typer.Option("--detach", help="Return at once; needs a 
 Seed = Annotated[
     int | None, typer.Option(min=0, max=2**32 - 1, metavar="N", help="The same seed and bars give the same results.")
 ]
-OperationId = Annotated[str, typer.Argument(metavar="ID", help="As `ktrdr operations list` shows it.")]
-StrategyName = Annotated[str, typer.Argument(metavar="NAME", help="As `ktrdr strategies list` shows it.")]
+OperationId = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="As `ktrdr operations list` shows it; its last six characters will do.",
+        autocompletion=complete_operation_id,
+    ),
+]
+StrategyName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="As `ktrdr strategies list` shows it.", autocompletion=complete_strategy_name),
+]
 StrategyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A strategy file, YAML or JSON.")]
 
 

@@ -7,6 +7,8 @@ import typer
 from pydantic import BaseModel
 
 MISSING = "-"
+# What a table for a person keeps to, whatever the terminal.
+LINE_WIDTH = 100
 
 
 def print_document(document: BaseModel) -> None:

@@ -12,11 +12,13 @@ COMMANDS = {
     "agent": LazyCommand("ktrdr.cli.agent_commands", "Run research cycles: start, look, cancel."),
     "operations": LazyCommand("ktrdr.cli.operations_commands", "List, show, watch and cancel durable work."),
     "strategies": LazyCommand("ktrdr.cli.strategies_commands", "List, show and validate strategies."),
-    "data": LazyCommand("ktrdr.cli.data_commands", "Install samples, import bars, list what is stored."),
+    "data": LazyCommand("ktrdr.cli.data_commands", "Install samples, import or fetch bars, check what is stored."),
     "train": LazyCommand(_RUN, "Train a strategy file or a stored strategy.", command="train"),
     "backtest": LazyCommand(_RUN, "Backtest a trained strategy out of sample.", command="backtest"),
     "serve": LazyCommand(_SERVE, "Serve the HTTP API, with workers, until stopped.", command="serve"),
+    "doctor": LazyCommand("ktrdr.cli.doctor_commands", "Find out what is wrong, and how to mend it.", command="doctor"),
     "worker": LazyCommand(_SERVE, "Run one worker until stopped.", command="worker"),
+    "mcp": LazyCommand("ktrdr.cli.mcp_commands", "Serve MCP clients such as Claude Desktop.", command="mcp"),
 }
 _WORKSPACE = (
     "--workspace DIR",
@@ -33,7 +35,7 @@ app = typer.Typer(
     help="A laboratory for trading strategies. `ktrdr data samples`, then `ktrdr agent trigger`, runs a first cycle.",
     epilog=_EPILOG,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

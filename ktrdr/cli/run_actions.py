@@ -6,7 +6,7 @@ from pathlib import Path
 from ktrdr.cli.agent_actions import strategy_of
 from ktrdr.cli.cycle_report import outcome_line, result_lines
 from ktrdr.cli.exit_codes import ExitCode, exit_code_of_operation
-from ktrdr.cli.follow import start_and_follow
+from ktrdr.cli.follow import Followed, start_and_follow
 from ktrdr.cli.output import print_document, print_lines, say
 from ktrdr.cli.session import require_server, run_action
 from ktrdr.cli.strategies_actions import read_strategy_file
@@ -59,27 +59,37 @@ async def _run(
     connection: Connection, start: Callable[[], Awaitable[OperationDocument]], *, detach: bool, as_json: bool
 ) -> int:
     if detach:
-        return _show_started(await start(), as_json)
+        return show_started(await start(), as_json)
 
     async def start_by_id() -> str:
         operation = await start()
         say(f"{operation.type} {operation.operation_id}")
         return operation.operation_id
 
-    followed = await start_and_follow(connection, start_by_id)
+    async def describe(ended: OperationDocument) -> list[str]:
+        strategy = await strategy_of(connection, ended) if ended.status == "completed" else None
+        found = [f"Strategy {strategy.name}: {strategy.path}", *result_lines(strategy)] if strategy else []
+        return [outcome_line(ended), *found]
+
+    return await show_followed(await start_and_follow(connection, start_by_id), describe, as_json)
+
+
+async def show_followed(
+    followed: Followed, describe: Callable[[OperationDocument], Awaitable[list[str]]], as_json: bool
+) -> int:
+    """Print an operation that was waited for, unless it goes on elsewhere; return the exit code."""
     ended = followed.operation
     if as_json:
         print_document(ended)
     elif ended.status.is_terminal:
-        strategy = await strategy_of(connection, ended) if ended.status == "completed" else None
-        found = [f"Strategy {strategy.name}: {strategy.path}", *result_lines(strategy)] if strategy else []
-        print_lines([outcome_line(ended), *found])
+        print_lines(await describe(ended))
     if followed.interrupted:
         return ExitCode.INTERRUPTED
     return exit_code_of_operation(ended.status, ended.error.reason if ended.error else None)
 
 
-def _show_started(operation: OperationDocument, as_json: bool) -> int:
+def show_started(operation: OperationDocument, as_json: bool) -> int:
+    """Print what was started and is not waited for; return the exit code."""
     if as_json:
         print_document(operation)
     else:

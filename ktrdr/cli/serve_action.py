@@ -1,36 +1,28 @@
 """What `ktrdr serve` does: one server of a workspace, its workers, and an orderly end of both."""
 
 import asyncio
-import errno
 import logging
 import os
-import signal
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import typer
-import uvicorn
 from pydantic import BaseModel
 
+from ktrdr.api.access import is_loopback_name
 from ktrdr.api.app import close_app, create_app
-from ktrdr.api.edge import LOOPBACK_NAMES
 from ktrdr.cli.exit_codes import ExitCode
 from ktrdr.cli.output import print_document_line, say
 from ktrdr.config import Settings, load_settings
+from ktrdr.connect.http_server import OrderlyServer, listen, url_of
 from ktrdr.connect.server_file import ServerRegistration, register_server
-from ktrdr.connect.worker_process import WorkerProcess, start_worker_process
-from ktrdr.errors import InvalidInput, KtrdrError
+from ktrdr.connect.worker_process import HEALTHY_AFTER_S, WorkerProcess, start_worker_process
+from ktrdr.errors import InvalidInput
 from ktrdr.telemetry.logs import configure_logging
 
-# An open event stream would otherwise hold up the end for ever.
-_GRACE_S = 2
 _WORKER_POLL_S = 0.5
 _FIRST_BACKOFF_S = 1.0
 _MAX_BACKOFF_S = 30.0
-# A worker that lived so long was well: its end is no reason to wait before the next one.
-_HEALTHY_AFTER_S = 60.0
 _logger = logging.getLogger("ktrdr.serve")
 
 
@@ -53,66 +45,38 @@ class Serving(BaseModel):
     workers: int
 
 
-class _Server(uvicorn.Server):
-    """A server that ends on SIGINT and SIGTERM and, unlike uvicorn's, does not send itself the signal once more."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        yield
-
-
 def serve_workspace(options: ServeOptions) -> None:
     """Serve until stopped.
 
     Raises:
-        InvalidInput: The address is not a loopback one.
+        InvalidInput: Others could reach the address, and there is no token (`token_needed`).
         Conflict: The workspace has a server.
         WorkspaceUnusable: The folder or its database cannot be used.
         KtrdrError: The port is in use, or no worker can start.
         typer.Exit: Stopped in order.
     """
-    if options.host not in LOOPBACK_NAMES:
-        raise InvalidInput(
-            f"--host: this version serves loopback addresses only ({', '.join(sorted(LOOPBACK_NAMES))}), was "
-            f"{options.host!r}: any other needs KTRDR_API_TOKEN, which comes later. From another machine, use an SSH "
-            "tunnel"
-        )
     settings = load_settings()
+    if settings.access.token is None and not is_loopback_name(options.host):
+        raise InvalidInput(
+            f"--host: other machines could reach {options.host!r}, so KTRDR_API_TOKEN must be set, here and for those "
+            "who ask; `openssl rand -hex 32` makes one. Without it, serve 127.0.0.1 and use an SSH tunnel",
+            reason="token_needed",
+        )
     configure_logging()
     registration = register_server(settings.state_folder)
     try:
-        with _listen(options) as listener:
+        with listen(options.host, options.port) as listener:
             asyncio.run(_serve(settings, options, listener, registration))
     finally:
         registration.release()
     raise typer.Exit(ExitCode.OK)
 
 
-def _listen(options: ServeOptions) -> socket.socket:
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((options.host, options.port))
-    except OSError as error:
-        listener.close()
-        words = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-        raise KtrdrError(
-            f"port {options.port} of {options.host} {words}; choose another with --port, or any free one with --port 0",
-            reason="port_unavailable",
-        ) from None
-    return listener
-
-
 async def _serve(
     settings: Settings, options: ServeOptions, listener: socket.socket, registration: ServerRegistration
 ) -> None:
-    app = create_app(settings)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_S)
-    server = _Server(config)
+    app = create_app(settings, is_loopback=is_loopback_name(options.host))
+    server = OrderlyServer(app)
     crew = [_CrewMember(settings) for _ in range(options.workers)]
     try:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -152,8 +116,7 @@ async def _start_crew(crew: list["_CrewMember"], serving: "asyncio.Task[None]") 
 def _announce(
     settings: Settings, options: ServeOptions, listener: socket.socket, registration: ServerRegistration
 ) -> None:
-    host = f"[{options.host}]" if ":" in options.host else options.host
-    url = f"http://{host}:{listener.getsockname()[1]}"
+    url = url_of(listener)
     registration.announce(url)
     say(
         f"ktrdr serves {settings.workspace} at {url} with {options.workers} worker(s); "
@@ -191,7 +154,7 @@ class _CrewMember:
             return
         now = asyncio.get_running_loop().time()
         if self._restart_at is None:
-            if now - self._started_at >= _HEALTHY_AFTER_S:
+            if now - self._started_at >= HEALTHY_AFTER_S:
                 self._backoff_s = _FIRST_BACKOFF_S
             _logger.error("%s; starting another in %.0f s", self._process.describe_end(), self._backoff_s)
             self._restart_at = now + self._backoff_s
@@ -206,6 +169,6 @@ class _CrewMember:
             self._process.stop()
 
     def _begin(self) -> None:
-        self._process = start_worker_process(self._settings)
+        self._process = start_worker_process(self._settings, starts_scheduled_cycles=True)
         self._started_at = asyncio.get_running_loop().time()
         self._restart_at = None

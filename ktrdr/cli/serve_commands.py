@@ -14,7 +14,7 @@ app = command_group("Serve the API, run workers.")
 
 @app.command("serve")
 def serve(
-    host: Annotated[str, typer.Option(help="A loopback address; this version serves no other.")] = DEFAULT_HOST,
+    host: Annotated[str, typer.Option(help="Where to listen; any but loopback needs KTRDR_API_TOKEN.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = DEFAULT_PORT,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Worker processes; they live as long as it does.")] = 1,
     as_json: Json = False,
@@ -33,13 +33,20 @@ def worker(
     queues: Annotated[
         str, typer.Option(metavar="NAMES", help="Which queues to serve: cycles, compute or both.")
     ] = "cycles,compute",
+    concurrency: Annotated[
+        int, typer.Option(min=1, max=256, metavar="N", help="Trainings and backtests at once; they share the cores.")
+    ] = 1,
     as_json: Json = False,
 ) -> None:
-    """Run one worker until Ctrl-C; it says on stdout, as JSON, when it takes work. Its log is stderr."""
+    """Run one worker until Ctrl-C; it says on stdout, as JSON, when it takes work. Its log is stderr.
+
+    Workers on other machines share a PostgreSQL database (KTRDR_DATABASE_URL) and the workspace's folder.
+    """
     from ktrdr.connect.worker_process import ALL_QUEUES
 
     del as_json  # what a worker says on stdout is JSON anyway
     if unknown := {name.strip() for name in queues.split(",")} - ALL_QUEUES:
         names = ", ".join(sorted(ALL_QUEUES))
         raise typer.BadParameter(f"need some of {names}, was {', '.join(map(repr, sorted(unknown)))}")
-    os.execv(sys.executable, [sys.executable, "-m", "ktrdr.worker", "--queues", queues])
+    command = [sys.executable, "-m", "ktrdr.worker", "--queues", queues, "--concurrency", str(concurrency)]
+    os.execv(sys.executable, command)

@@ -35,13 +35,14 @@ async def _run(action: Action, will_work: bool) -> int:
         loop.add_signal_handler(number, task.cancel)
     settings = load_settings()
     try:
-        async with connect(settings, _host, will_work=will_work) as connection:
+        async with connect(settings, host_app, will_work=will_work) as connection:
             return await action(connection)
     except asyncio.CancelledError:
         raise KtrdrError("interrupted", reason=INTERRUPTED_REASON) from None
 
 
-def _host(settings: Settings) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+def host_app(settings: Settings) -> AbstractAsyncContextManager[httpx.AsyncClient]:
+    """Return a context that serves a workspace in this process; the whole API is imported only then."""
     from ktrdr.connect.hosted_app import hosted_app
 
     return hosted_app(settings)

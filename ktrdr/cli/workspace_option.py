@@ -5,12 +5,15 @@ first, and its coercion would import pydantic even for a help text.
 """
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from ktrdr.errors import InvalidInput
 
 OPTION = "--workspace"
+# Only where something follows: a folder that is still being typed is completed as what it is.
+_TYPED_OPTION = re.compile(r"\s--workspace(?:=|\s+)(?P<folder>[^\s-]\S*)(?=\s)")
 
 
 def take_workspace(arguments: Sequence[str]) -> list[str]:
@@ -35,3 +38,20 @@ def take_workspace(arguments: Sequence[str]) -> list[str]:
             raise InvalidInput(f"{OPTION}: need a folder, as in `{OPTION} DIR`")
         os.environ["KTRDR_WORKSPACE"] = str(Path(folder).expanduser().resolve())
     return rest
+
+
+def take_completed_workspace() -> None:
+    """Take `--workspace DIR` out of the command line that a shell wants completed, and put it into the environment.
+
+    bash hands the line over as COMP_WORDS and the place of the cursor as COMP_CWORD, other shells as
+    _TYPER_COMPLETE_ARGS.
+    """
+    for variable in ("COMP_WORDS", "_TYPER_COMPLETE_ARGS"):
+        line = os.environ.get(variable, "")
+        found = _TYPED_OPTION.search(line)
+        if found is None:
+            continue
+        os.environ["KTRDR_WORKSPACE"] = str(Path(found["folder"]).expanduser().resolve())
+        os.environ[variable] = line[: found.start()] + line[found.end() :]
+        if variable == "COMP_WORDS":
+            os.environ["COMP_CWORD"] = str(int(os.environ.get("COMP_CWORD", "0")) - len(found[0].split()))

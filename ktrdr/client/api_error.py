@@ -37,7 +37,7 @@ def _error_of(status: int, problem: Problem) -> KtrdrError:
         case 409:
             blocker = (problem.model_extra or {}).get("operation_id")
             return Conflict(problem.detail, reason=problem.reason, operation_id=blocker)
-        case 403 | 413 | 422:
+        case 400 | 401 | 403 | 408 | 413 | 422:
             return InvalidInput(problem.detail, reason=problem.reason)
         case _:
             return KtrdrError(problem.detail, reason=problem.reason)
@@ -54,6 +54,10 @@ def raise_refusal(response: httpx.Response) -> NoReturn:
         "active_cycle_exists": (
             f"a research cycle is active already: {refusal.operation_id}. Watch it with `ktrdr operations watch "
             f"{refusal.operation_id}` or end it with `ktrdr agent cancel {refusal.operation_id}`"
+        ),
+        "market_findings": (
+            "the bars of the strategy's market have serious findings; `ktrdr data check` shows them, and "
+            "--accept-findings there uses the bars as they are"
         ),
         "strategy_busy": f"the strategy is in use by {refusal.operation_id}; wait for it or cancel it",
         "budget_exhausted": (

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import httpx
 
 from ktrdr.client.api_client import ApiClient
-from ktrdr.config import Settings
+from ktrdr.client.token import token_headers
+from ktrdr.config import AccessSettings, Settings
 from ktrdr.connect.server_file import find_server
 from ktrdr.connect.worker_process import WorkerKeeper
 from ktrdr.errors import InvalidInput
@@ -61,14 +62,14 @@ async def connect(settings: Settings, host: Host, *, will_work: bool) -> AsyncIt
     try:
         if keeper is not None and will_work:
             keeper.begin_worker()
-        async with host(settings) if url is None else _remote(url) as http:
+        async with host(settings) if url is None else _remote(url, settings.access) as http:
             yield Connection(ApiClient(http), url, keeper)
     finally:
         if keeper is not None:
             keeper.close()
 
 
-def _remote(url: str) -> httpx.AsyncClient:
+def _remote(url: str, access: AccessSettings) -> httpx.AsyncClient:
     try:
         address = httpx.URL(url)
     except httpx.InvalidURL as error:
@@ -76,7 +77,7 @@ def _remote(url: str) -> httpx.AsyncClient:
     if address.scheme not in ("http", "https") or not address.host:
         raise _no_address(url)
     # A proxy of the environment must not be asked for an address on this machine.
-    return httpx.AsyncClient(base_url=address, timeout=_TIMEOUT, trust_env=False)
+    return httpx.AsyncClient(base_url=address, headers=token_headers(access.token), timeout=_TIMEOUT, trust_env=False)
 
 
 def _no_address(url: str, why: str = "") -> InvalidInput:

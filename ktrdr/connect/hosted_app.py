@@ -3,13 +3,15 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from logging.handlers import RotatingFileHandler
 
 import httpx
 
 from ktrdr.api.app import close_app, create_app
+from ktrdr.client.token import token_headers
 from ktrdr.config import Settings
 from ktrdr.errors import WorkspaceUnusable
-from ktrdr.telemetry.logs import JsonFormatter
+from ktrdr.telemetry.logs import MAX_FILE_BYTES, JsonFormatter
 
 LOG_FILE = "ktrdr.log"
 # Any loopback name will do: no address is ever looked up.
@@ -32,14 +34,17 @@ async def hosted_app(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
             f"cannot create {settings.state_folder}: {error.strerror}. Choose another folder with --workspace or "
             "KTRDR_WORKSPACE"
         ) from error
-    handler = logging.FileHandler(settings.state_folder / LOG_FILE, delay=True)
+    handler = RotatingFileHandler(
+        settings.state_folder / LOG_FILE, maxBytes=MAX_FILE_BYTES, backupCount=1, delay=True, encoding="utf-8"
+    )
     handler.setLevel(logging.WARNING)
     handler.setFormatter(JsonFormatter())
     logging.getLogger().addHandler(handler)
     try:
         # What breaks is answered as a problem document, as it would be over a socket.
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url=_BASE_URL, timeout=None) as http:
+        headers = token_headers(settings.access.token)
+        async with httpx.AsyncClient(transport=transport, base_url=_BASE_URL, headers=headers, timeout=None) as http:
             yield http
     finally:
         logging.getLogger().removeHandler(handler)

@@ -2,11 +2,12 @@
 
 import fcntl
 import os
+import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from ktrdr.artifacts.files import write_json_atomically
 from ktrdr.errors import Conflict, ServerUnreachable, WorkspaceUnusable
@@ -25,6 +26,7 @@ class ServerAddress(BaseModel):
 
     url: str
     pid: int
+    host: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class ServerRegistration:
 
     def announce(self, url: str) -> None:
         """Say where this server listens. Call it once connections are accepted."""
-        write_json_atomically(self.state_folder / SERVER_FILE, {"url": url, "pid": os.getpid()})
+        address: dict[str, JsonValue] = {"url": url, "pid": os.getpid(), "host": socket.gethostname()}
+        write_json_atomically(self.state_folder / SERVER_FILE, address)
 
     def release(self) -> None:
         """Stop being the workspace's server."""
@@ -69,7 +72,7 @@ def register_server(state_folder: Path) -> ServerRegistration:
 
 
 def find_server(state_folder: Path) -> ServerAddress | None:
-    """Return where this workspace's server listens, None if it has none. Waits for one that is just starting.
+    """Return where this workspace's server listens, None if this machine has none. Waits for one that just starts.
 
     Raises:
         ServerUnreachable: A server holds the workspace and does not say where it listens.
@@ -79,13 +82,19 @@ def find_server(state_folder: Path) -> ServerAddress | None:
     while _is_locked(state_folder):
         address = _read_address(state_folder)
         if address is not None:
-            return address
+            # Where machines share the folder: the loopback address of another one leads nowhere.
+            return address if address.host == socket.gethostname() else None
         if time.monotonic() > deadline:
             raise ServerUnreachable(
                 f"a server holds {state_folder.parent} but does not come up; look at its terminal, or stop it"
             )
         time.sleep(_PAUSE_S)
     return None
+
+
+def peek_server(state_folder: Path) -> ServerAddress | None:
+    """Return where this workspace's server listens if that can be said at once; raises as `find_server`."""
+    return _read_address(state_folder) if _is_locked(state_folder) else None
 
 
 def _lock_patiently(handle: int) -> bool:

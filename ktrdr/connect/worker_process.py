@@ -3,17 +3,21 @@
 import asyncio
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import IO
 
 from ktrdr.config import Settings
 from ktrdr.errors import KtrdrError, WorkspaceUnusable
-from ktrdr.operations.leases import live_workers
+from ktrdr.operations.leases import FileLeases, WorkerInfo, live_workers
+from ktrdr.telemetry.logs import MAX_FILE_BYTES
 
 WORKER_LOG = "worker.log"
 ALL_QUEUES = frozenset({"cycles", "compute"})
 MAX_STARTS = 3
-_STOP_PATIENCE_S = 5.0
+# A worker that lived so long was well: its end is no reason to mistrust the next one.
+HEALTHY_AFTER_S = 60.0
+_STOP_PATIENCE_S = 3.0
 _LOG_TAIL_BYTES = 4096
 _FAILURE_PREFIX = "the worker cannot start: "
 
@@ -50,18 +54,19 @@ class WorkerProcess:
             return words
         return (
             f"a worker process ended with code {code}: {words or 'it said nothing'}\n"
-            f"Its log is {self._log}; `ktrdr worker` starts one by itself"
+            f"Its logs are {self._log} and {self._log.parent / 'logs'}; `ktrdr worker` starts one by itself"
         )
 
     def stop(self) -> None:
         """End it now; what it ran is taken up by the next worker."""
         assert self._process.stdin is not None
-        self._process.stdin.close()  # which is how an owned worker learns that it is to go
+        self._process.terminate()  # so that it gives its lease back, for which others would wait on PostgreSQL
         try:
             self._process.wait(_STOP_PATIENCE_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdin.close()
         assert self._process.stdout is not None
         self._process.stdout.close()
 
@@ -74,8 +79,8 @@ class WorkerProcess:
         return lines[-1] if lines else ""
 
 
-def start_worker_process(settings: Settings) -> WorkerProcess:
-    """Start a worker of a workspace; its log goes to `.ktrdr/worker.log`.
+def start_worker_process(settings: Settings, *, starts_scheduled_cycles: bool) -> WorkerProcess:
+    """Start a worker of a workspace. What it says before it has a name, or as it breaks, goes to `.ktrdr/worker.log`.
 
     Raises:
         WorkspaceUnusable: The log cannot be written.
@@ -83,8 +88,9 @@ def start_worker_process(settings: Settings) -> WorkerProcess:
     log = settings.state_folder / WORKER_LOG
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as file:
-            return WorkerProcess(_spawn(settings, file), log, file.tell())
+        is_long = log.exists() and log.stat().st_size > MAX_FILE_BYTES
+        with log.open("wb" if is_long else "ab") as file:
+            return WorkerProcess(_spawn(settings, file, starts_scheduled_cycles), log, file.tell())
     except OSError as error:
         raise WorkspaceUnusable(
             f"cannot write {log}: {error.strerror}. Check who owns the folder, or choose another with --workspace "
@@ -92,8 +98,10 @@ def start_worker_process(settings: Settings) -> WorkerProcess:
         ) from error
 
 
-def _spawn(settings: Settings, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = (sys.executable, "-m", "ktrdr.worker", "--owned")
+def _spawn(settings: Settings, log: IO[bytes], starts_scheduled_cycles: bool) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ktrdr.worker", "--owned"]
+    if not starts_scheduled_cycles:
+        command.append("--no-schedules")
     return subprocess.Popen(
         command,
         env=settings.child_environment(),
@@ -112,6 +120,7 @@ class WorkerKeeper:
         self._own: WorkerProcess | None = None
         self._own_is_ready = False
         self._starts = 0
+        self._started_at = 0.0
 
     async def ensure_worker(self) -> None:
         """Return once somebody works. Call it again while waiting: another's worker may go away.
@@ -132,13 +141,18 @@ class WorkerKeeper:
             return
         if self._served_queues() >= ALL_QUEUES:
             return
+        if time.monotonic() - self._started_at >= HEALTHY_AFTER_S:
+            self._starts = 0
         if self._starts >= MAX_STARTS:
             assert self._own is not None
             raise KtrdrError(self._own.describe_end(), reason="worker_failed")
         self._starts += 1
         if self._own is not None:
             self._own.stop()
-        self._own, self._own_is_ready = start_worker_process(self._settings), False
+        self._started_at = time.monotonic()
+        # A scheduled cycle would take the command's own slot, and be cut off when the command ends.
+        self._own = start_worker_process(self._settings, starts_scheduled_cycles=False)
+        self._own_is_ready = False
 
     def close(self) -> None:
         """Stop the worker that this keeper started, if any."""
@@ -147,5 +161,22 @@ class WorkerKeeper:
             self._own = None
 
     def _served_queues(self) -> frozenset[str]:
-        workers = live_workers(self._settings.state_folder)
-        return frozenset(queue for worker in workers for queue in worker.queues)
+        return frozenset(queue for worker in live_workers_of(self._settings) for queue in worker.queues)
+
+
+def live_workers_of(settings: Settings) -> list[WorkerInfo]:
+    """Return the workers of a workspace's database that live now; of any machine, where machines share one.
+
+    Raises:
+        WorkspaceUnusable: The database server does not answer.
+    """
+    if settings.is_single_machine:
+        return live_workers(FileLeases(settings.state_folder))
+    from ktrdr.database.engine import open_database
+    from ktrdr.operations.postgres_leases import PostgresLeases
+
+    database = open_database(settings.database_url)
+    try:
+        return live_workers(PostgresLeases(database, grace_s=settings.worker_grace_s))
+    finally:
+        database.close()

@@ -1,15 +1,20 @@
 """Open the database with the settings that durable work needs."""
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import event
 
+from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import InvalidInput, WorkspaceUnusable
 
 SQLITE_BUSY_TIMEOUT_MS = 30_000
+# A machine that vanished answers nothing at all, not even a refusal: seconds to connect, milliseconds for an answer
+# to what was sent.
+CONNECT_TIMEOUT_S = 5
+_POSTGRES_PATIENCE = {"connect_timeout": CONNECT_TIMEOUT_S, "tcp_user_timeout": 10_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +23,38 @@ class Database:
 
     url: str
     engine: sa.Engine
+    _others: list[sa.Engine] = field(default_factory=list)
 
     @property
     def is_sqlite(self) -> bool:
         """Whether this is a file on this machine."""
         return self.engine.dialect.name == "sqlite"
 
+    def single_connection_engine(self, *, timeout_s: float) -> sa.Engine:
+        """Return another engine on a PostgreSQL database: one connection, which is kept, and no transactions.
+
+        A query that takes longer than `timeout_s` seconds, and a server that is silent for so long, are errors.
+        """
+        milliseconds = int(1000 * timeout_s)
+        other = sa.create_engine(
+            self.engine.url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=1,
+            max_overflow=0,
+            pool_reset_on_return=None,  # so that what a session holds outlives a statement
+            connect_args={
+                "connect_timeout": max(2, int(timeout_s)),
+                "tcp_user_timeout": milliseconds,
+                "options": f"-c statement_timeout={milliseconds}",
+            },
+        )
+        self._others.append(other)
+        return other
+
     def close(self) -> None:
         """Give back all connections."""
-        self.engine.dispose()
+        for engine in (self.engine, *self._others):
+            engine.dispose()
 
 
 def open_database(url: str) -> Database:
@@ -45,7 +73,7 @@ def open_database(url: str) -> Database:
     if address.drivername == "sqlite" and address.database:
         engine = _open_sqlite(address, Path(address.database))
     elif address.drivername == "postgresql+psycopg":
-        engine = sa.create_engine(address, pool_size=10, pool_pre_ping=True)
+        engine = sa.create_engine(address, pool_size=10, pool_pre_ping=True, connect_args=_POSTGRES_PATIENCE)
     else:
         raise InvalidInput(
             f"KTRDR_DATABASE_URL: need sqlite:///PATH or postgresql+psycopg://…, was {address.drivername!r}"
@@ -53,12 +81,12 @@ def open_database(url: str) -> Database:
     try:
         with engine.connect() as connection:
             connection.execute(sa.text("SELECT 1"))
-    except (sa.exc.OperationalError, sa.exc.DatabaseError) as error:
-        raise WorkspaceUnusable(
-            f"cannot open the database {address.render_as_string(hide_password=True)}: {error.orig}. "
-            "Check that the folder can be written and the file is a ktrdr database, or name another workspace "
-            "with --workspace."
-        ) from error
+    except sa.exc.SQLAlchemyError as error:
+        trouble = database_trouble(error, address)
+        engine.dispose()
+        if trouble is None:
+            raise
+        raise trouble from error
     return Database(url, engine)
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,27 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 
 from ktrdr.database.engine import Database
+
+_MIGRATION_KEY = 7242103
+_MIGRATION_POLL_S = 0.1
+
+
+@contextmanager
+def migration_lock(database: Database) -> Iterator[None]:
+    """Hold the right to change the database's tables, waiting for it."""
+    if database.is_sqlite:
+        with exclusive_lock(database, "migration"):
+            yield
+        return
+    # Asked for again and again, in no transaction: one that waited inside the server would hold up the building of an
+    # index (CREATE INDEX CONCURRENTLY), and with it the holder of the lock.
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        while not connection.execute(sa.select(sa.func.pg_try_advisory_lock(_MIGRATION_KEY))).scalar():
+            time.sleep(_MIGRATION_POLL_S)
+        try:
+            yield
+        finally:
+            connection.execute(sa.select(sa.func.pg_advisory_unlock(_MIGRATION_KEY)))
 
 
 @contextmanager

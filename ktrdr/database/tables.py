@@ -1,4 +1,4 @@
-"""The tables that are ours: ledgers, whose rows are never removed. Operations live in DBOS's own tables."""
+"""The tables that are ours: ledgers, whose rows are never removed, and small books. Operations live in DBOS's own."""
 
 import sqlalchemy as sa
 
@@ -6,7 +6,8 @@ from ktrdr.database.engine import Database
 
 metadata = sa.MetaData()
 
-# One row per event: a trial is opened, later closed. Rows are never changed; each holds the hash of the one before.
+# One row per event: a trial is opened, later closed, and both again where its operation goes on after its end.
+# Rows are never changed; each holds the hash of the one before.
 trial_events = sa.Table(
     "ktrdr_trial_events",
     metadata,
@@ -21,7 +22,8 @@ trial_events = sa.Table(
 )
 
 # Money is whole nano-dollars: sums are exact, and a token may cost as little as ten of them.
-# One row per paid cycle. It is written when the cycle is triggered and changed once, when it is closed.
+# One row per paid cycle. It is written when the cycle is triggered; the end of the cycle closes it, and setting the
+# cycle going again opens it.
 budget_envelopes = sa.Table(
     "ktrdr_budget_envelopes",
     metadata,
@@ -52,6 +54,55 @@ budget_attempts = sa.Table(
     sa.Column("cache_write_tokens", sa.BigInteger),
 )
 
+# One row per schedule: what it asks, and when it is next due. How its cycles fare stands on them alone. Rows are
+# changed under the trigger's lock, and removed with the schedule. `counted_from_ms`: failures before it are forgiven.
+schedules = sa.Table(
+    "ktrdr_schedules",
+    metadata,
+    sa.Column("schedule_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("every_s", sa.BigInteger),
+    sa.Column("cron", sa.Text),
+    sa.Column("timezone", sa.Text),
+    sa.Column("brief", sa.Text),
+    sa.Column("model", sa.Text),
+    sa.Column("seed", sa.BigInteger),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("counted_from_ms", sa.BigInteger, nullable=False),
+    sa.Column("next_due_ms", sa.BigInteger, nullable=False),
+    sa.Column("paused_at_ms", sa.BigInteger),
+    sa.Column("pause_reason", sa.Text),
+    sa.Column("pause_message", sa.Text),
+)
+
+# The newest whole answer of a language model to each operation, written with its settlement: a process that dies
+# before it has recorded the call as a step finds here what it has paid for. No ledger; removed when the cycle ends.
+llm_answers = sa.Table(
+    "ktrdr_llm_answers",
+    metadata,
+    sa.Column("operation_id", sa.Text, primary_key=True),
+    sa.Column("cycle_id", sa.Text, nullable=False, index=True),
+    sa.Column("call_number", sa.Integer, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+# One row per worker that has not been given up, on PostgreSQL; on SQLite a worker holds a lock on a file. Times are the
+# database's. What a worker runs, and how that stands, is on the operations alone.
+postgres_metadata = sa.MetaData()
+workers = sa.Table(
+    "ktrdr_workers",
+    postgres_metadata,
+    sa.Column("executor_id", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, nullable=False, unique=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("pid", sa.Integer, nullable=False),
+    sa.Column("queues", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("heartbeat_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("steady_since", sa.DateTime(timezone=True), nullable=False),  # since when no silence was too long
+)
+
 
 def create_tables(database: Database) -> None:
     """Create what is missing. Safe when several processes start at once."""
@@ -61,4 +112,5 @@ def create_tables(database: Database) -> None:
             connection.execute(sa.text("BEGIN IMMEDIATE"))
         else:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(7242101)"))
+            postgres_metadata.create_all(connection)
         metadata.create_all(connection)

@@ -7,8 +7,9 @@ the hash of the one before.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import JsonValue
@@ -18,7 +19,9 @@ from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.tables import trial_events
 
-OPENED, CLOSED = "opened", "closed"
+OPENED, CLOSED, REOPENED = "opened", "closed", "reopened"
+# A trial that goes on after its end is closed again: each such event has a number, and is still written once.
+_NUMBERED = "{event}#{number}"
 _GENESIS = "0" * 64
 
 
@@ -47,13 +50,39 @@ class TrialLedger:
         self._append(trial_id, OPENED, configuration)
 
     def close_trial(self, trial_id: str, outcome: Mapping[str, JsonValue]) -> None:
-        """Record how a trial ended. Only the first outcome counts, and only of a trial that was opened.
+        """Record how a trial ended. One that was never opened, or is closed, stays as it is.
 
         Args:
             trial_id: Usually an opened trial.
             outcome: Its reason slug and, where it got so far, metrics and the path of its daily returns.
         """
         self._append(trial_id, CLOSED, outcome)
+
+    def reopen_trial(self, trial_id: str, cause: Mapping[str, JsonValue]) -> None:
+        """Record that a closed trial goes on: it is counted once, and its last outcome is the one that holds.
+
+        Args:
+            trial_id: Any trial; one that is not closed stays as it is.
+            cause: Who set it going again.
+        """
+        self._append(trial_id, REOPENED, cause)
+
+    def configuration(self, trial_id: str) -> dict[str, JsonValue] | None:
+        """Return what a trial was opened with, None where it was not."""
+        query = sa.select(trial_events.c.payload).where(
+            trial_events.c.trial_id == trial_id, trial_events.c.event == OPENED
+        )
+        with self._database.engine.connect() as connection:
+            payload = connection.execute(query).scalar_one_or_none()
+        return None if payload is None else dict(json.loads(payload))
+
+    def outcome(self, trial_id: str) -> dict[str, JsonValue] | None:
+        """Return how a trial ended, None as long as it has not."""
+        with self._database.engine.connect() as connection:
+            events = _events(connection, trial_id)
+        if not events or not events[-1].event.startswith(CLOSED):
+            return None
+        return dict(json.loads(events[-1].payload))
 
     def count(self) -> int:
         """Return how many trials were started in this workspace."""
@@ -63,11 +92,12 @@ class TrialLedger:
 
     def unclosed(self) -> list[str]:
         """Return the ids of trials that have no outcome yet, oldest first."""
-        closed = sa.select(trial_events.c.trial_id).where(trial_events.c.event == CLOSED)
+        # Openings and closings alternate, so an open trial is one with an odd number of them.
         query = (
             sa.select(trial_events.c.trial_id)
-            .where(trial_events.c.event == OPENED, trial_events.c.trial_id.not_in(closed))
-            .order_by(trial_events.c.sequence)
+            .group_by(trial_events.c.trial_id)
+            .having(sa.func.count() % 2 == 1)
+            .order_by(sa.func.min(trial_events.c.sequence))
         )
         with self._database.engine.connect() as connection:
             return list(connection.execute(query).scalars())
@@ -94,12 +124,6 @@ class TrialLedger:
             previous, expected_sequence = row.hash, row.sequence + 1
         return faults
 
-    def _is_open(self, connection: sa.Connection, trial_id: str) -> bool:
-        opened = sa.select(trial_events.c.sequence).where(
-            trial_events.c.trial_id == trial_id, trial_events.c.event == OPENED
-        )
-        return connection.execute(opened).first() is not None
-
     def _append(self, trial_id: str, event: str, payload: Mapping[str, JsonValue]) -> None:
         text = canonical_json(dict(payload)).decode()
         with self._database.engine.begin() as connection:
@@ -107,13 +131,9 @@ class TrialLedger:
                 connection.execute(sa.text("BEGIN IMMEDIATE"))  # reads below must see the last writer's row
             else:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(7242102)"))
-            present = sa.select(trial_events.c.sequence).where(
-                trial_events.c.trial_id == trial_id, trial_events.c.event == event
-            )
-            if connection.execute(present).first() is not None:
+            name = _next_event(event, n_events=len(_events(connection, trial_id)))
+            if name is None:
                 return
-            if event == CLOSED and not self._is_open(connection, trial_id):
-                return  # it was given up before it began, so it was never counted
             last = connection.execute(
                 sa.select(trial_events.c.sequence, trial_events.c.hash)
                 .order_by(trial_events.c.sequence.desc())
@@ -125,13 +145,30 @@ class TrialLedger:
                 trial_events.insert().values(
                     sequence=sequence,
                     trial_id=trial_id,
-                    event=event,
+                    event=name,
                     recorded_at_ms=recorded_at_ms,
                     payload=text,
                     previous_hash=previous,
-                    hash=_row_hash(sequence, trial_id, event, recorded_at_ms, text, previous),
+                    hash=_row_hash(sequence, trial_id, name, recorded_at_ms, text, previous),
                 )
             )
+
+
+def _events(connection: sa.Connection, trial_id: str) -> Sequence[sa.Row[Any]]:
+    query = sa.select(trial_events).where(trial_events.c.trial_id == trial_id).order_by(trial_events.c.sequence)
+    return connection.execute(query).all()
+
+
+def _next_event(event: str, *, n_events: int) -> str | None:
+    """Return the name of the row that an event adds to a trial with so many; None where it adds nothing.
+
+    A trial's rows are opened, closed, reopened#2, closed#2, reopened#3 and so on. What comes out of turn (a replay
+    after a crash, the end of a trial that was given up before it began) changes nothing.
+    """
+    is_in_turn = {OPENED: n_events == 0, CLOSED: n_events % 2 == 1, REOPENED: n_events > 0 and n_events % 2 == 0}
+    if not is_in_turn[event]:
+        return None
+    return event if n_events < 2 else _NUMBERED.format(event=event, number=n_events // 2 + 1)
 
 
 def _row_hash(sequence: int, trial_id: str, event: str, recorded_at_ms: int, payload: str, previous_hash: str) -> str:

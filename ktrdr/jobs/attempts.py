@@ -1,27 +1,43 @@
-"""Remove what killed workers left behind: attempt folders of operations that have ended."""
+"""Remove what ended or killed operations left behind: their attempts, and checkpoints that nobody will go on from."""
 
 from collections.abc import Callable
 from pathlib import Path
 
 from ktrdr.artifacts.attempt import discard_attempt
 from ktrdr.errors import NotFound
-from ktrdr.operations.operation import OPERATION_ID_PATTERN
-from ktrdr.operations.store import OperationStore
+from ktrdr.operations.operation import OPERATION_ID_PATTERN, OperationStatus
+from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
 
 
-def attempt_sweeper(operations: OperationStore, attempts_folder: Path) -> Callable[[], None]:
-    """Return a chore that removes the attempts of ended operations. Their names begin with its id."""
+def attempt_sweeper(operations: OperationStore, attempts_folder: Path, checkpoints_folder: Path) -> Callable[[], None]:
+    """Return a chore that removes the attempts of ended operations, and the checkpoints of completed or removed ones.
+
+    The folders' names begin with the operation's id.
+    """
+
+    def is_attempt_over(folder: Path) -> bool:
+        status = _status(operations, folder)
+        return status is not None and status.is_terminal
+
+    def is_checkpoint_over(folder: Path) -> bool:
+        return _status(operations, folder) in (OperationStatus.COMPLETED, None)
 
     def sweep_attempts() -> None:
-        for folder in attempts_folder.glob("op_*"):
-            match = OPERATION_ID_PATTERN.match(folder.name)
-            if match is None:
-                continue
-            try:
-                ended = operations.get(match.group()).status.is_terminal
-            except NotFound:
-                continue
-            if ended:
-                discard_attempt(folder)
+        for parent, is_over in ((attempts_folder, is_attempt_over), (checkpoints_folder, is_checkpoint_over)):
+            candidates = [folder for folder in parent.glob("op_*") if OPERATION_ID_PATTERN.match(folder.name)]
+            if any(map(is_over, candidates)):
+                # With the lock held, none of them is set going again between the question and the removal.
+                with operations.exclusive_lock(TRIGGER_LOCK):
+                    for folder in filter(is_over, candidates):
+                        discard_attempt(folder)
 
     return sweep_attempts
+
+
+def _status(operations: OperationStore, folder: Path) -> OperationStatus | None:
+    match = OPERATION_ID_PATTERN.match(folder.name)
+    assert match is not None
+    try:
+        return operations.get(match.group()).status
+    except NotFound:
+        return None

@@ -7,8 +7,8 @@ from pydantic import BaseModel, JsonValue
 from ktrdr.backtest.artifacts import write_backtest, write_daily_returns
 from ktrdr.backtest.run import run_backtest
 from ktrdr.config import load_settings
-from ktrdr.errors import OperationFailed
 from ktrdr.jobs.files import DAILY_RETURNS_FILE
+from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import Report
 from ktrdr.strategy.store import StrategyStore
@@ -32,12 +32,7 @@ def backtest(document: dict[str, JsonValue], report: Report) -> JsonValue:
     specification = strategies.read(request.strategy)
     folder = strategies.folder(request.strategy)
     training = read_training_report(folder / "training.json")
-    if training.strategy_sha256 != specification.sha256():
-        raise OperationFailed(
-            f"{request.strategy}: strategy.yaml was changed after it was trained; give the changed one another name "
-            "and train it",
-            reason="strategy_changed",
-        )
+    require_same_strategy(specification, training.strategy_sha256)
     store = BarStore(settings.data_folder)
     series = store.series(specification.symbol, specification.timeframe)
     bars = store.load_research(specification.symbol, specification.timeframe, snapshot=training.snapshot)

@@ -20,13 +20,17 @@ def start_training(
 
     Raises:
         NotFound: No such strategy, or no bars of its symbol and timeframe.
-        Conflict: It is being trained or backtested already (`strategy_busy`).
+        Conflict: It is being trained or backtested already (`strategy_busy`), or the bars have serious findings that
+            nobody accepted (`market_findings`).
     """
     specification = strategies.read(strategy)
-    bars.series(specification.symbol, specification.timeframe)
+    bars.research_series(specification.symbol, specification.timeframe)
     refuse_busy_strategy(operations, strategy)
     payload = TrainingPayload(
-        strategy=strategy, seed=DEFAULT_TRAINING_SEED if seed is None else seed, part_of_cycle=False
+        strategy=strategy,
+        strategy_sha256=specification.sha256(),
+        seed=DEFAULT_TRAINING_SEED if seed is None else seed,
+        part_of_cycle=False,
     )
     return operations.enqueue(
         TRAINING, queue=COMPUTE_QUEUE, payload=payload.model_dump(), metadata=_metadata(strategy, payload.seed)

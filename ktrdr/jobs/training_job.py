@@ -5,6 +5,8 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue
 
 from ktrdr.config import load_settings
+from ktrdr.jobs.checkpoint_file import CheckpointFile
+from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import Report
 from ktrdr.strategy.store import StrategyStore
@@ -13,10 +15,13 @@ from ktrdr.training.train import train_strategy
 
 
 class TrainingJobRequest(BaseModel):
-    """What the worker asks of a training process."""
+    """What the worker asks of a training process. Hash and snapshot are those that the trial was opened with."""
 
     strategy: str
+    strategy_sha256: str
+    snapshot: str
     seed: int
+    checkpoints: str
     attempt: str
 
 
@@ -26,8 +31,12 @@ def train(document: dict[str, JsonValue], report: Report) -> JsonValue:
     settings = load_settings()
     report(0.0, "reading bars")
     specification = StrategyStore(settings.strategies_folder).read(request.strategy)
-    bars = BarStore(settings.data_folder).load_research(specification.symbol, specification.timeframe)
-    outcome = train_strategy(specification, bars, seed=request.seed, on_progress=report)
+    require_same_strategy(specification, request.strategy_sha256)
+    bars = BarStore(settings.data_folder).load_research(
+        specification.symbol, specification.timeframe, snapshot=request.snapshot
+    )
+    memory = CheckpointFile(Path(request.checkpoints), settings.checkpoint_interval_s)
+    outcome = train_strategy(specification, bars, seed=request.seed, on_progress=report, memory=memory)
     write_training(Path(request.attempt), outcome, bars)
     return {
         "accuracy": outcome.report.accuracy,

@@ -9,24 +9,36 @@ from ktrdr.errors import NotFound
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.files import daily_returns_path
 from ktrdr.operations.operation import Operation
-from ktrdr.operations.store import OperationStore
+from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
 
 
 def trial_reconciler(operations: OperationStore, ledger: TrialLedger, settings: Settings) -> Callable[[], None]:
     """Return a chore that gives every abandoned trial its outcome, so that the count stays explained."""
 
+    def ended_root(trial_id: str) -> Operation | None:
+        try:
+            root = _root(operations, trial_id)
+        except NotFound:
+            return None
+        return root if root.status.is_terminal else None
+
+    def close(trial_id: str, root: Operation) -> None:
+        outcome: dict[str, JsonValue] = {"outcome": root.error.reason if root.error else root.status.value}
+        returns = daily_returns_path(settings.state_folder, trial_id)
+        if returns.exists():  # it ended after its backtest
+            outcome["daily_returns"] = str(returns.relative_to(settings.workspace))
+        ledger.close_trial(trial_id, outcome)
+
     def close_abandoned_trials() -> None:
-        for trial_id in ledger.unclosed():
-            try:
-                root = _root(operations, trial_id)
-            except NotFound:
-                continue
-            if root.status.is_terminal:
-                outcome: dict[str, JsonValue] = {"outcome": root.error.reason if root.error else root.status.value}
-                returns = daily_returns_path(settings.state_folder, trial_id)
-                if returns.exists():  # it ended after its backtest
-                    outcome["daily_returns"] = str(returns.relative_to(settings.workspace))
-                ledger.close_trial(trial_id, outcome)
+        abandoned = [trial_id for trial_id in ledger.unclosed() if ended_root(trial_id) is not None]
+        if not abandoned:
+            return
+        # With the lock held, none is set going again, and reopened, between the question and the closing.
+        with operations.exclusive_lock(TRIGGER_LOCK):
+            for trial_id in abandoned:
+                root = ended_root(trial_id)
+                if root is not None:
+                    close(trial_id, root)
 
     return close_abandoned_trials
 

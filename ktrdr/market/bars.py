@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ktrdr.market.timeframe import Timeframe
 
 FloatArray = NDArray[np.float64]
+RowSlice = slice  # inside the class below, `slice` is its method
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +70,13 @@ class Bars:
 
     def slice(self, start: int, stop: int) -> "Bars":
         """Return bars start..stop-1 as views, without a copy."""
-        rows = slice(start, stop)
+        return self._rows(slice(start, stop))
+
+    def take(self, rows: NDArray[np.int64]) -> "Bars":
+        """Return a copy of these bars, in this order."""
+        return self._rows(rows)
+
+    def _rows(self, rows: "RowSlice | NDArray[np.int64]") -> "Bars":
         columns = {
             field.name: getattr(self, field.name)[rows]
             for field in fields(self)

@@ -65,6 +65,10 @@ class BarClock:
     session_day: DayArray
     inside: BoolArray
 
+    def take(self, rows: IntArray) -> "BarClock":
+        """Return the clock of these bars."""
+        return BarClock(self.known_at[rows], self.session_day[rows], self.inside[rows])
+
 
 def resolve_calendar(text: str) -> str:
     """Return the calendar that `text` names: `fx`, `24x7`, or an exchange's code.
@@ -110,7 +114,8 @@ def find_grid(label: IntArray, timeframe: Timeframe, sessions: Sessions) -> BarG
     A bar that opens with its session may lie off the marks (09:30 before 10:00, 11:00, ...).
     """
     length = timeframe.milliseconds
-    opens_session = np.isin(label, sessions.open)
+    # Midnight of a market that never closes opens nothing.
+    opens_session = np.isin(label, sessions.open) & (sessions.calendar != ROUND_THE_CLOCK)
     best: tuple[int, BarGrid] | None = None
     for zone in dict.fromkeys(("UTC", sessions.zone)):
         phases = wall_clock(label, zone) % length
@@ -150,25 +155,44 @@ def clock_bars(label: IntArray, timeframe: Timeframe, sessions: Sessions, grid: 
     return BarClock(known_at, sessions.day[belongs_to], inside)
 
 
-def count_expected_bars(
+def expected_slots(
     sessions: Sessions, timeframe: Timeframe, grid: BarGrid | None, *, first_ms: int, end_ms: int
-) -> int:
-    """Return how many bars the calendar expects from the bar opening at `first_ms` to `end_ms`."""
+) -> IntArray:
+    """Return the slots, ascending, that the calendar expects from the bar opening at `first_ms` to `end_ms`.
+
+    A slot is a bar's number on its grid, as `slots_of` gives it; a day's number for daily bars.
+    """
     if grid is None:
         inside = (sessions.day >= first_ms // DAY_MS) & (sessions.day < -(-end_ms // DAY_MS))
-        return int(inside.sum())
+        return sessions.day[inside].astype(np.int64)
     length = timeframe.milliseconds
     opens = np.maximum(sessions.open, first_ms)
     closes = np.minimum(sessions.close, end_ms)
     touched = closes > opens
-    start = wall_clock(opens[touched], grid.zone) - grid.phase
-    stop = wall_clock(closes[touched], grid.zone) - grid.phase
-    first_slot, after_slot = start // length, -(-stop // length)
-    shared = int((first_slot[1:] < after_slot[:-1]).sum())  # a bar that two sessions touch is one bar
-    pause_start = wall_clock(sessions.break_start[touched], grid.zone) - grid.phase
-    pause_end = wall_clock(sessions.break_end[touched], grid.zone) - grid.phase
-    in_pause = np.maximum(pause_end // length - -(-pause_start // length), 0)
-    return int((after_slot - first_slot - in_pause).sum()) - shared
+    start = (wall_clock(opens[touched], grid.zone) - grid.phase) // length
+    stop = -(-(wall_clock(closes[touched], grid.zone) - grid.phase) // length)
+    slots = _ranges(start, stop)
+    pause_start = -(-(wall_clock(sessions.break_start[touched], grid.zone) - grid.phase) // length)
+    pause_end = (wall_clock(sessions.break_end[touched], grid.zone) - grid.phase) // length
+    is_first = np.diff(slots, prepend=np.int64(-1) << 62) > 0  # a bar that two sessions touch is one bar
+    pauses = _ranges(pause_start, np.maximum(pause_end, pause_start))
+    return np.setdiff1d(slots[is_first], pauses, assume_unique=True) if len(pauses) else slots[is_first]
+
+
+def slots_of(label: IntArray, timeframe: Timeframe, grid: BarGrid | None) -> IntArray:
+    """Return the number of each bar on its grid; that of its day for daily bars."""
+    if grid is None:
+        return label // DAY_MS
+    return (wall_clock(label, grid.zone) - grid.phase) // timeframe.milliseconds
+
+
+def _ranges(start: IntArray, stop: IntArray) -> IntArray:
+    """Return the whole numbers of all ranges, one after the other."""
+    lengths = stop - start
+    total = int(lengths.sum())
+    before = np.repeat(np.cumsum(lengths) - lengths, lengths)
+    ranges: IntArray = np.repeat(start, lengths) + np.arange(total, dtype=np.int64) - before
+    return ranges
 
 
 def wall_clock(instant: IntArray, zone: str) -> IntArray:

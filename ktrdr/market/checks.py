@@ -1,14 +1,18 @@
 """Rules that every row of a source must keep; the first row that breaks one is named."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ktrdr.market.bars import FloatArray
 from ktrdr.market.calendar import IntArray
-from ktrdr.market.table import PRICE_COLUMNS, SourceTable
+from ktrdr.market.layouts import PRICE_COLUMNS
+from ktrdr.market.table import SourceTable
 from ktrdr.market.timeframe import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
+
+OTHER_SPACING_RUN = 20  # equal steps in a row that no market's holes make
+SPIKE_FACTOR = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +26,19 @@ class SourceColumns:
     volume: FloatArray | None
     half_spread_bps: FloatArray | None
     adj_close: FloatArray | None
+
+    def present(self) -> list[FloatArray]:
+        """Return the columns that the source has."""
+        values = (getattr(self, column.name) for column in fields(self))
+        return [value for value in values if value is not None]
+
+    def take(self, rows: IntArray) -> "SourceColumns":
+        """Return the columns of these rows, in this order."""
+        optional = (self.volume, self.half_spread_bps, self.adj_close)
+        volume, half_spread, adjusted = (None if values is None else values[rows] for values in optional)
+        return SourceColumns(
+            self.open[rows], self.high[rows], self.low[rows], self.close[rows], volume, half_spread, adjusted
+        )
 
 
 def read_columns(table: SourceTable) -> SourceColumns:
@@ -49,27 +66,93 @@ def read_columns(table: SourceTable) -> SourceColumns:
     )
 
 
-def check_order(table: SourceTable, label: IntArray) -> None:
-    """Refuse rows that are not strictly oldest first."""
+def find_order(table: SourceTable, label: IntArray, numbers: SourceColumns) -> IntArray | None:
+    """Return the rows oldest first, each time once; None where they are so already.
+
+    Rows in another order are sorted, and rows that say the same twice are left out; both are told.
+
+    Raises:
+        ImportRefused: One time has two bars that differ.
+    """
     step = np.diff(label)
-    backwards = np.flatnonzero(step < 0)
-    if len(backwards):
-        raise table.refusal(
-            "this bar is older than the one before it: sort the file oldest first", int(backwards[0]) + 1
+    if (step > 0).all():
+        return None
+    order = np.argsort(label, kind="stable")
+    if (step <= 0).all() and (step < 0).any():
+        table.notices.append("bars are newest first: turned round")
+    elif (step < 0).any():
+        row = int(np.argmax(step < 0)) + 1
+        table.notices.append(
+            f"bars are not in the order of time: sorted; {table.where(row)} is the first that is older than the bar"
+            f" before it, {int((step < 0).sum())} are"
         )
-    twice = np.flatnonzero(step == 0)
-    if len(twice):
-        raise table.refusal("this bar occurs twice", int(twice[0]) + 1)
+    repeats = np.flatnonzero(np.diff(label[order]) == 0) + 1
+    if not len(repeats):
+        return order
+    first, again = order[repeats - 1], order[repeats]
+    differs = np.zeros(len(repeats), dtype=np.bool_)
+    for values in numbers.present():
+        differs |= values[first] != values[again]
+    if differs.any():
+        at = int(np.argmax(differs))
+        raise table.refusal(
+            f"this time has another bar, with other numbers, at {table.place} {table.places[int(first[at])]};"
+            f" {int(differs.sum())} of {len(repeats)} repeated bars differ so. Leave the wrong ones out",
+            int(again[at]),
+        )
+    table.notices.append(
+        f"bars that occur twice with equal numbers, left out: {len(repeats)}, {table.where(int(again.min()))} first"
+    )
+    return np.delete(order, repeats)
 
 
 def check_spacing(table: SourceTable, label: IntArray, timeframe: Timeframe) -> None:
-    """Refuse bars whose usual distance is not the timeframe."""
+    """Refuse bars whose usual distance is not the timeframe, or is another one over a part of the file."""
     if len(label) < 2:
         return
-    steps, counts = np.unique(np.diff(label), return_counts=True)
-    usual = int(steps[np.argmax(counts)])
-    if usual != timeframe.milliseconds:
+    step = np.diff(label)
+    steps, counts = np.unique(step, return_counts=True)
+    usual, length = int(steps[np.argmax(counts)]), timeframe.milliseconds
+    if usual * 1000 == length or usual == length * 1000:
+        was, is_said = ("milliseconds", "seconds") if usual > length else ("seconds", "milliseconds")
+        raise table.refusal(f"these bars are {_describe_span(usual)} apart: {was} were taken for {is_said}", 0)
+    if usual != length:
         raise table.refusal(f"these bars are {_describe_span(usual)} apart, which is not {timeframe}", 0)
+    row = _find_other_spacing(step, length)
+    if row is not None:
+        raise table.refusal(
+            f"from here on bars are {_describe_span(int(step[row]))} apart, which is not {timeframe}: split the file by"
+            " timeframe",
+            row,
+        )
+
+
+def _find_other_spacing(step: IntArray, length: int) -> int | None:
+    """Return where a run of at least `OTHER_SPACING_RUN` equal steps begins that are not `length`."""
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(step)) + 1])
+    runs = np.diff(np.append(starts, len(step)))
+    odd = np.flatnonzero((runs >= OTHER_SPACING_RUN) & (step[starts] != length))
+    return int(starts[odd[0]]) if len(odd) else None
+
+
+def check_lone_spikes(table: SourceTable, columns: SourceColumns, *, accepted: bool) -> None:
+    """Refuse a bar that lies whole beyond three times, or below a third of, both its neighbours: a fat finger.
+
+    It is looked for in every row, sealed ones too: what is refused is never stored.
+    """
+    high, low = columns.high, columns.low
+    if len(high) < 3:
+        return
+    above = (low[1:-1] > SPIKE_FACTOR * high[:-2]) & (low[1:-1] > SPIKE_FACTOR * high[2:])
+    below = (high[1:-1] * SPIKE_FACTOR < low[:-2]) & (high[1:-1] * SPIKE_FACTOR < low[2:])
+    rows = np.flatnonzero(above | below) + 1
+    if len(rows) and not accepted:
+        row = int(rows[0])
+        raise table.refusal(
+            f"this bar lies at {float(columns.close[row])!r} between bars at {float(columns.close[row - 1])!r} and"
+            f" {float(columns.close[row + 1])!r}: correct it or leave it out; --accept-findings takes it as it stands",
+            row,
+        )
 
 
 def _describe_span(milliseconds: int) -> str:

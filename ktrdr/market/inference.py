@@ -9,7 +9,7 @@ from ktrdr.market.calendar import (
     BarGrid,
     IntArray,
     clock_bars,
-    count_expected_bars,
+    expected_slots,
     find_grid,
     load_sessions,
 )
@@ -62,7 +62,7 @@ def measure_fit(calendar: str, timeframe: Timeframe, label: IntArray) -> tuple[f
     grid: BarGrid | None = None if timeframe.is_daily else find_grid(label, timeframe, sessions)
     inside = clock_bars(label, timeframe, sessions, grid).inside
     end_ms = int(label[-1]) + timeframe.milliseconds
-    expected = count_expected_bars(sessions, timeframe, grid, first_ms=int(label[0]), end_ms=end_ms)
+    expected = len(expected_slots(sessions, timeframe, grid, first_ms=int(label[0]), end_ms=end_ms))
     return float(np.mean(~inside)), max(0.0, 1 - float(inside.sum()) / max(expected, 1))
 
 

@@ -8,13 +8,14 @@ import numpy as np
 
 from ktrdr.errors import ImportRefused
 from ktrdr.market.bars import Bars
-from ktrdr.market.calendar import clock_bars, count_expected_bars, find_grid, load_sessions
+from ktrdr.market.conflicts import refuse_conflicts
 from ktrdr.market.costs import default_costs
 from ktrdr.market.inference import infer_quote_currency
+from ktrdr.market.quality import measure_quality
 from ktrdr.market.request import ImportRequest
-from ktrdr.market.seal import SealedManifest, add_part, describe_part, read_manifest
-from ktrdr.market.series import QualityReport, SeriesSidecar
-from ktrdr.market.snapshot import join_bars
+from ktrdr.market.seal import SealedManifest, add_part, describe_part, read_manifest, read_marks
+from ktrdr.market.series import SeriesSidecar
+from ktrdr.market.snapshot import join_bars, merge_bars
 from ktrdr.market.source import Incoming
 from ktrdr.market.store import BarStore
 
@@ -40,17 +41,20 @@ class PlannedWrite:
 
 
 def plan_write(store: BarStore, incoming: Incoming, request: ImportRequest) -> PlannedWrite:
-    """Join a file's bars with the stored ones; from its first bar to its last the file's bars count.
+    """Join a file's bars with the stored ones.
+
+    Bars that are new are added. From its first bar to its last the file must hold the stored bars as they are, unless
+    the request is to replace them.
 
     Raises:
-        ImportRefused: The file covers a part of the stored bars and is made differently.
+        ImportRefused: The file contradicts stored bars, or covers a part of them and is made differently.
         WorkspaceUnusable: The stored bars cannot be read.
     """
     sidecars = {sidecar.timeframe: sidecar for sidecar in store.sidecars(request.symbol)}
     stored = sidecars.get(request.timeframe)
     part = describe_part(incoming.sealed, incoming.covered)
     if stored is None:
-        sidecar = _describe(incoming, request, incoming.research, incoming.file)
+        sidecar = _accept(_describe(incoming, request, incoming.research, incoming.file), request)
         parts = add_part((), part, incoming.covered)
         manifest = SealedManifest(research=incoming.research.snapshot, parts=parts)
         return PlannedWrite(Change.CREATED, sidecar, incoming.research, manifest, incoming.sealed, [])
@@ -60,38 +64,36 @@ def plan_write(store: BarStore, incoming: Incoming, request: ImportRequest) -> P
     if not covers_all:
         _check_compatible(incoming, stored, request)
     old = store.load_research(request.symbol, request.timeframe)
-    merged = _replace_range(old, incoming)
-    next_manifest = SealedManifest(research=merged.snapshot, parts=add_part(manifest.parts, part, incoming.covered))
+    if request.replace:
+        merged = _replace_range(old, incoming)
+        parts = add_part(manifest.parts, part, incoming.covered)
+    else:
+        sealed_label, sealed_mark = read_marks(folder, manifest)
+        refuse_conflicts(incoming, old, sealed_label, sealed_mark)
+        merged = _add_new(old, incoming)
+        brings_sealed = not np.isin(incoming.sealed.timestamp, sealed_label).all()
+        parts = add_part(manifest.parts, part, incoming.covered) if brings_sealed else manifest.parts
+    actions = () if request.replace and covers_all else manifest.actions
+    next_manifest = SealedManifest(research=merged.snapshot, parts=parts, actions=actions)
     if merged.snapshot == old.snapshot:
-        next_sidecar = stored.model_copy(update={"price_side": incoming.price_side, "adjustment": incoming.adjustment})
+        changes = {"price_side": incoming.price_side, "adjustment": incoming.adjustment}
+        next_sidecar = _accept(stored.model_copy(update=changes), request)
         is_same = (next_sidecar, next_manifest) == (stored, manifest)
         change = Change.UNCHANGED if is_same else Change.UPDATED
         return PlannedWrite(change, next_sidecar, None, next_manifest, incoming.sealed, [])
     source = incoming.file if covers_all or incoming.file == stored.source else f"{stored.source}; {incoming.file}"
-    kept: dict[str, object] = {"costs": stored.costs}
+    kept: dict[str, object] = {"costs": stored.costs, "accepted": stored.accepted, "alias_of": stored.alias_of}
     if not covers_all:
         kept |= {"licence": stored.licence, "notice": stored.notice, "tick": stored.tick}
-    sidecar = _describe(incoming, request, merged, source).model_copy(update=kept)
+    sidecar = _accept(_describe(incoming, request, merged, source).model_copy(update=kept), request)
     notice = _describe_difference(old, merged)
     return PlannedWrite(Change.UPDATED, sidecar, merged, next_manifest, incoming.sealed, [notice])
 
 
-def measure_quality(bars: Bars, calendar: str) -> QualityReport:
-    """Count what is missing, extra, flat and without volume among research bars."""
-    label, timeframe = bars.timestamp, bars.timeframe
-    sessions = load_sessions(calendar, int(label[0]), int(label[-1]))
-    grid = None if timeframe.is_daily else find_grid(label, timeframe, sessions)
-    inside = clock_bars(label, timeframe, sessions, grid).inside
-    end_ms = int(label[-1]) + timeframe.milliseconds
-    expected = count_expected_bars(sessions, timeframe, grid, first_ms=int(label[0]), end_ms=end_ms)
-    n_inside = int(inside.sum())
-    return QualityReport(
-        bars=len(bars),
-        missing=max(expected - n_inside, 0),
-        extra=len(bars) - n_inside,
-        flat=int(((bars.high == bars.low) & (bars.open == bars.close)).sum()),
-        zero_volume=int((bars.volume == 0).sum()),
-    )
+def _accept(sidecar: SeriesSidecar, request: ImportRequest) -> SeriesSidecar:
+    if not request.accept_findings:
+        return sidecar
+    return sidecar.with_findings_accepted()
 
 
 def _covers(incoming: Incoming, stored: SeriesSidecar, manifest: SealedManifest) -> bool:
@@ -117,8 +119,8 @@ def _check_compatible(incoming: Incoming, stored: SeriesSidecar, request: Import
         if found != expected:
             raise ImportRefused(
                 f"{incoming.file}: covers a part of the stored {stored.symbol} {stored.timeframe} and differs in its"
-                f" {what}: need {_say(expected)}, was {_say(found)}. Import a file that covers the whole series, or"
-                " bars of the same kind. Nothing was imported."
+                f" {what}: need {_say(expected)}, was {_say(found)}. Import bars of the same kind, or a file that"
+                " covers the whole series, with --replace. Nothing was imported."
             )
 
 
@@ -133,6 +135,15 @@ def _replace_range(old: Bars, incoming: Incoming) -> Bars:
         return old
     pieces = [old.slice(0, start), incoming.research, old.slice(stop, len(old))]
     return join_bars([piece for piece in pieces if len(piece)])
+
+
+def _add_new(old: Bars, incoming: Incoming) -> Bars:
+    """Return the stored bars and those of the file that are not stored."""
+    new = incoming.research
+    is_new = ~np.isin(new.timestamp, old.timestamp)
+    if not is_new.any():
+        return old
+    return merge_bars(old, new.take(np.flatnonzero(is_new)))
 
 
 def _describe_difference(old: Bars, new: Bars) -> str:
@@ -170,6 +181,7 @@ def _describe(incoming: Incoming, request: ImportRequest, research: Bars, source
         quality=measure_quality(research, incoming.calendar),
         licence=request.licence,
         notice=request.notice,
+        alias_of=request.alias_of,
     )
 
 

@@ -71,6 +71,12 @@ def name_snapshot(bars: Bars) -> Bars:
     return replace(bars, snapshot=hash_bars(bars))
 
 
+def merge_bars(one: Bars, other: Bars) -> Bars:
+    """Return the bars of two parts of one series that share no time as one, oldest first, named by its content."""
+    joined = join_bars([one, other])
+    return name_snapshot(joined.take(np.argsort(joined.timestamp, kind="stable")))
+
+
 def join_bars(pieces: Sequence[Bars]) -> Bars:
     """Return the bars of consecutive pieces of one series as one, named by its content.
 

@@ -6,10 +6,11 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ktrdr.market.bars import Bars, FloatArray
-from ktrdr.market.calendar import BarClock, IntArray, clock_bars, find_grid, load_sessions
-from ktrdr.market.checks import SourceColumns, check_order, check_spacing, read_columns
+from ktrdr.market.calendar import FX, ROUND_THE_CLOCK, BarClock, IntArray, clock_bars, find_grid, load_sessions
+from ktrdr.market.checks import SourceColumns, check_lone_spikes, check_spacing, find_order, read_columns
 from ktrdr.market.costs import AssetClass
 from ktrdr.market.inference import default_price_side, infer_asset_class, infer_calendar
 from ktrdr.market.request import ImportRequest
@@ -17,7 +18,7 @@ from ktrdr.market.seal import FEWEST_SEALED_BARS, find_first_sealed_row
 from ktrdr.market.series import PriceSide, SeriesSidecar
 from ktrdr.market.snapshot import name_snapshot
 from ktrdr.market.table import SourceTable, read_table
-from ktrdr.market.timeframe import DAY_MS
+from ktrdr.market.timeframe import DAY_MS, HOUR_MS, MINUTE_MS
 from ktrdr.market.timestamps import read_clock
 
 EPOCH = date(1970, 1, 1)
@@ -37,12 +38,17 @@ class Source:
     clock: str
     columns: SourceColumns
 
+    def take(self, rows: IntArray) -> "Source":
+        """Return the source of these rows, in this order."""
+        return Source(self.table.take(rows), self.label[rows], self.clock, self.columns.take(rows))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Incoming:
     """Bars of a file as they would be stored, research and sealed apart, both named by their content."""
 
     file: str
+    table: SourceTable  # of the rows that are kept: row i is the i-th bar, research and sealed counted through
     research: Bars
     sealed: Bars
     covered: tuple[int, int]  # labels of the file's first and last bar
@@ -62,67 +68,80 @@ def read_source(path: Path, request: ImportRequest) -> Source:
     Raises:
         ImportRefused: Something cannot be read with certainty.
     """
-    table = read_table(path)
+    table = read_table(path, request.layout)
     clock = read_clock(table, request.timeframe, request.timezone)
-    columns = read_columns(table)
-    check_order(table, clock.label)
-    check_spacing(table, clock.label, request.timeframe)
-    if request.adjust and columns.adj_close is None:
+    source = Source(table, clock.label, clock.description, read_columns(table))
+    order = find_order(table, source.label, source.columns)
+    if order is not None:
+        source = source.take(order)
+    check_spacing(source.table, source.label, request.timeframe)
+    check_lone_spikes(source.table, source.columns, accepted=request.accept_findings)
+    if request.adjust and source.columns.adj_close is None:
         raise table.refusal("has no column adj_close to adjust by")
-    return Source(table, clock.label, clock.description, columns)
+    return source
 
 
 def divide_source(
-    source: Source, request: ImportRequest, known: Sequence[SeriesSidecar], *, now: datetime | None
+    source: Source,
+    request: ImportRequest,
+    known: Sequence[SeriesSidecar],
+    *,
+    sealed_from: date | None,
+    now: datetime | None,
 ) -> Incoming:
     """Clock the bars and seal their end.
 
     Args:
         source: The file.
         request: What was said about it.
-        known: Sidecars of the instrument's stored series: they fix its calendar and its sealed date.
-        now: The present; bars not complete by then are refused. None when it is not known.
+        known: Sidecars of the instrument's stored series: they fix its calendar.
+        sealed_from: The instrument's sealed date; None before its first import.
+        now: The present; a last bar not complete by then is left out. None when it is not known.
 
     Raises:
         ImportRefused: The bars do not fit their calendar, or leave too little for research.
         InvalidInput: The calendar does not reach so far.
     """
     notices = list(source.table.notices)
-    label = source.label
-    first_sealed = _find_provisional_seal(source, request, known)
-    before = label[: np.searchsorted(label, first_sealed - LONGEST_SESSION_MS)]
+    first_sealed = _find_provisional_seal(source, sealed_from)
+    before = source.label[: np.searchsorted(source.label, first_sealed - LONGEST_SESSION_MS)]
     calendar = _choose_calendar(source, request, known, before, notices)
-    clock, outside = _clock_source(source, request, calendar, now)
-    if known:
-        sealed_day = (known[0].sealed_from - EPOCH).days
-    else:
-        sealed_day = int(clock.session_day[np.searchsorted(label, first_sealed)])
+    clock = _clock_source(source, request, calendar, notices)
+    source, clock, idle_label = _leave_out(source, clock, now, notices)
+    if sealed_from is None:
+        row = min(int(np.searchsorted(source.label, first_sealed)), len(source.label) - 1)
+        sealed_from = EPOCH + timedelta(days=int(clock.session_day[row]))
+    sealed_day = (sealed_from - EPOCH).days
     n_research = int(np.searchsorted(clock.session_day, sealed_day))
-    _check_research(source, request, known, n_research, sealed_day)
-    _check_fit(source, calendar, outside, n_research)
+    _check_research(source, request, known, n_research, sealed_from)
+    _check_fit(source, calendar, np.flatnonzero(~clock.inside), n_research)
+    n_idle = int((idle_label < sealed_day * DAY_MS).sum())
+    if n_idle:
+        notices.append(f"flat bars without volume outside every session of {calendar}, left out: {n_idle}")
     asset_class = known[0].asset_class if known else request.asset_class or infer_asset_class(calendar)
     price_side = _choose_price_side(source, request, known, asset_class, notices)
     bars = _make_bars(source, request, clock, price_side, n_research, notices)
     return Incoming(
         file=request.source or source.table.file,
+        table=source.table,
         research=name_snapshot(bars.slice(0, n_research)),
         sealed=name_snapshot(bars.slice(n_research, len(bars))),
-        covered=(int(label[0]), int(label[-1])),
+        covered=(int(source.label[0]), int(source.label[-1])),
         calendar=calendar,
         clock=source.clock,
         adjustment=_describe_adjustment(source, request, n_research, notices),
         price_side=price_side,
         asset_class=asset_class,
         has_volume=not bool(np.isnan(bars.volume).any()),
-        sealed_from=EPOCH + timedelta(days=sealed_day),
+        sealed_from=sealed_from,
         notices=notices,
     )
 
 
-def _find_provisional_seal(source: Source, request: ImportRequest, known: Sequence[SeriesSidecar]) -> int:
+def _find_provisional_seal(source: Source, sealed_from: date | None) -> int:
     """Return a time (epoch ms) from which bars are certainly sealed, before the sessions are known."""
-    if known:
-        return (known[0].sealed_from - EPOCH).days * DAY_MS
+    if sealed_from is not None:
+        return (sealed_from - EPOCH).days * DAY_MS
     row = find_first_sealed_row(source.label)
     if row < FEWEST_RESEARCH_BARS:
         need = FEWEST_SEALED_BARS + FEWEST_RESEARCH_BARS
@@ -154,10 +173,21 @@ def _choose_calendar(
     return calendar
 
 
-def _clock_source(
-    source: Source, request: ImportRequest, calendar: str, now: datetime | None
-) -> tuple[BarClock, IntArray]:
-    """Return each bar's clock, and the rows outside every session."""
+def _leave_out(
+    source: Source, clock: BarClock, now: datetime | None, notices: list[str]
+) -> tuple[Source, BarClock, IntArray]:
+    """Return the bars that are complete and trade, and the labels of those that fill a closed market."""
+    idle = _find_idle(source, clock)
+    left_out = _find_unfinished(source, clock, now, notices) | idle
+    if not left_out.any():
+        return source, clock, source.label[:0]
+    if left_out.all():
+        raise source.table.refusal("no bar is left: all of them are flat, without volume and outside every session")
+    kept = np.flatnonzero(~left_out)
+    return source.take(kept), clock.take(kept), source.label[idle]
+
+
+def _clock_source(source: Source, request: ImportRequest, calendar: str, notices: list[str]) -> BarClock:
     label, timeframe = source.label, request.timeframe
     sessions = load_sessions(calendar, int(label[0]), int(label[-1]))
     grid = None if timeframe.is_daily else find_grid(label, timeframe, sessions)
@@ -165,15 +195,40 @@ def _clock_source(
         raise source.table.refusal(
             f"this {timeframe} bar does not open at the clock marks of the others", grid.first_off_grid
         )
-    clock = clock_bars(label, timeframe, sessions, grid)
-    if now is not None:
-        unfinished = np.flatnonzero(clock.known_at > now.timestamp() * 1000)
-        if len(unfinished):
-            raise source.table.refusal(
-                f"this bar is not complete at {now:%Y-%m-%d %H:%M} UTC: leave it out, or check --timezone",
-                int(unfinished[0]),
-            )
-    return clock, np.flatnonzero(~clock.inside)
+    minutes = 0 if grid is None else grid.phase % min(timeframe.milliseconds, HOUR_MS) / MINUTE_MS
+    if minutes and calendar in (FX, ROUND_THE_CLOCK):
+        notices.append(
+            f"bars open {minutes:g} minutes after the marks of {timeframe}: check whether their times are right"
+        )
+    return clock_bars(label, timeframe, sessions, grid)
+
+
+def _find_unfinished(source: Source, clock: BarClock, now: datetime | None, notices: list[str]) -> NDArray[np.bool_]:
+    """Return which bar is not complete yet: at most the last one, or the file's clock is wrong."""
+    if now is None:
+        return np.zeros(len(source.label), dtype=np.bool_)
+    now_ms = now.timestamp() * 1000
+    unfinished = clock.known_at > now_ms
+    if source.label[-1] > now_ms:
+        row = int(np.argmax(source.label > now_ms))
+        raise source.table.refusal(
+            f"this bar begins in the future, it is {now:%Y-%m-%d %H:%M} UTC: check --timezone", row
+        )
+    if unfinished.sum() > 1:
+        raise source.table.refusal(
+            f"this bar and later ones are not complete at {now:%Y-%m-%d %H:%M} UTC: check --timezone",
+            int(np.argmax(unfinished)),
+        )
+    if unfinished.any():
+        notices.append(f"the last bar, {source.table.where(len(unfinished) - 1)}, is not complete yet: left out")
+    return unfinished
+
+
+def _find_idle(source: Source, clock: BarClock) -> NDArray[np.bool_]:
+    """Return the bars by which some sources fill a closed market: flat, without volume, outside every session."""
+    columns = source.columns
+    idle: NDArray[np.bool_] = ~clock.inside & (columns.high == columns.low)
+    return idle if columns.volume is None else idle & (columns.volume == 0)
 
 
 def _check_research(
@@ -181,13 +236,13 @@ def _check_research(
     request: ImportRequest,
     known: Sequence[SeriesSidecar],
     n_research: int,
-    sealed_day: int,
+    sealed_from: date,
 ) -> None:
     is_stored = any(sidecar.timeframe is request.timeframe for sidecar in known)
     if is_stored or n_research >= FEWEST_RESEARCH_BARS:
         return
-    sealed_from = EPOCH + timedelta(days=sealed_day)
-    reason = "by its first import, in every timeframe" if known else "as the later part of this first import"
+    is_fixed = known or request.alias_of
+    reason = "by its first import, in every timeframe" if is_fixed else "as the later part of this first import"
     raise source.table.refusal(
         f"need at least {FEWEST_RESEARCH_BARS} bars for research, were {n_research}: sessions of {request.symbol}"
         f" from {sealed_from} on are sealed, {reason}. Import a longer history"

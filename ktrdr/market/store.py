@@ -10,19 +10,29 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
-from ktrdr.errors import NotFound, WorkspaceUnusable
+from ktrdr.errors import Conflict, NotFound, WorkspaceUnusable
 from ktrdr.market.bars import Bars
-from ktrdr.market.seal import SealedManifest, write_sealed
-from ktrdr.market.series import SHA256_PATTERN, SYMBOL_PATTERN, SeriesInfo, SeriesSidecar
+from ktrdr.market.seal import SEALED_FOLDER, SealedManifest, has_manifest, write_sealed
+from ktrdr.market.series import SHA256_PATTERN, SYMBOL_PATTERN, SeriesInfo, SeriesSidecar, symbol_key
 from ktrdr.market.snapshot import decode_bars, encode_bars
 from ktrdr.market.timeframe import Timeframe
 
 SIDECAR = "series.json"
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedSeries:
+    """A series that cannot be read, and what to do about it."""
+
+    symbol: str
+    timeframe: Timeframe
+    message: str
 
 
 class BarStore:
@@ -32,13 +42,50 @@ class BarStore:
         self.data_dir = data_dir
 
     def list_series(self) -> list[SeriesInfo]:
-        """Return every stored series, by symbol, then from the shortest timeframe.
+        """Return every stored series that can be read, by symbol, then from the shortest timeframe.
 
         Raises:
-            WorkspaceUnusable: The folder or a sidecar cannot be read.
+            WorkspaceUnusable: The folder cannot be read.
         """
-        infos = [sidecar.info() for symbol in self._symbols() for sidecar in self.sidecars(symbol)]
-        return sorted(infos, key=lambda info: (info.symbol, info.timeframe.milliseconds))
+        return self.list_all()[0]
+
+    def list_for_research(self) -> list[SeriesInfo]:
+        """Return the stored series that research may use; raises as `list_series`."""
+        return [info for info in self.list_series() if not info.is_refused_for_research]
+
+    def list_all(self) -> tuple[list[SeriesInfo], list[DamagedSeries]]:
+        """Return every stored series, and those whose sidecar is damaged; raises as `list_series`."""
+        infos: list[SeriesInfo] = []
+        damaged: list[DamagedSeries] = []
+        for symbol in self._symbols():
+            for timeframe in Timeframe:
+                try:
+                    sidecar = self._read_sidecar(symbol, timeframe)
+                except WorkspaceUnusable as error:
+                    damaged.append(DamagedSeries(symbol, timeframe, error.message))
+                else:
+                    infos += [] if sidecar is None else [sidecar.info()]
+        return infos, damaged
+
+    def stored_symbol(self, symbol: str) -> str:
+        """Return the name under which an instrument is stored that is spelt `symbol`; `symbol` if it is not."""
+        key = symbol_key(symbol)
+        same = [name for name in self._symbols() if symbol_key(name) == key and (self.data_dir / name).is_dir()]
+        return symbol if symbol in same or not same else same[0]
+
+    def instrument(self, symbol: str) -> SeriesSidecar:
+        """Return a sidecar of the instrument that fixes the sealed date of `symbol`, aliases followed.
+
+        Raises:
+            NotFound: No series of it is stored (`unknown_market`).
+            WorkspaceUnusable: A sidecar cannot be read.
+        """
+        name = self.stored_symbol(symbol)
+        found = self.sidecars(name)
+        if not found:
+            held = ", ".join(self._symbols()) or "none"
+            raise NotFound(f"no instrument {symbol!r} is stored; there are {held}", reason="unknown_market")
+        return found[0] if found[0].alias_of is None else self.instrument(found[0].alias_of)
 
     def series(self, symbol: str, timeframe: str) -> SeriesInfo:
         """Return one stored series.
@@ -58,6 +105,34 @@ class BarStore:
             if found is not None:
                 return found
         raise NotFound(self._describe_absence(symbol, parsed), reason="unknown_market")
+
+    def research_series(self, symbol: str, timeframe: str) -> SeriesInfo:
+        """Return one stored series that research may use.
+
+        Raises:
+            NotFound: There is none (`unknown_market`).
+            Conflict: Its quality report has serious findings that nobody accepted (`market_findings`).
+            WorkspaceUnusable: Its sidecar cannot be read.
+        """
+        info = self.series(symbol, timeframe)
+        if info.is_refused_for_research:
+            raise Conflict(
+                f"{symbol} {timeframe} has serious findings ({', '.join(info.finding_kinds)}): `ktrdr data check"
+                f" {symbol} {timeframe}` says what to do; --accept-findings uses the bars as they are",
+                reason="market_findings",
+            )
+        return info
+
+    def accept_findings(self, symbol: str, timeframe: str) -> SeriesSidecar:
+        """Let research use a series whatever its report found, and record it; raises as `series`."""
+        with self.lock_writes():
+            sidecar = self.sidecar(symbol, timeframe)
+            accepted = sidecar.with_findings_accepted()
+            if accepted != sidecar:
+                folder = self.series_folder(sidecar.symbol, sidecar.timeframe)
+                with _as_workspace_error(folder, "write"):
+                    write_json_atomically(folder / SIDECAR, accepted.model_dump(mode="json", by_alias=True))
+        return accepted
 
     def sidecars(self, symbol: str) -> list[SeriesSidecar]:
         """Return the sidecars of every timeframe of an instrument, shortest first; raises as `series`."""
@@ -124,6 +199,7 @@ class BarStore:
         """
         folder = self.series_folder(sidecar.symbol, sidecar.timeframe)
         with _as_workspace_error(folder, "write"):
+            _remove_leftovers(folder)
             if research is not None:
                 path = folder / f"{research.snapshot}.parquet"
                 if not path.exists():
@@ -151,7 +227,7 @@ class BarStore:
         except ValidationError as error:
             fault = error.errors()[0]
             raise WorkspaceUnusable(
-                f"{path} is damaged: {'.'.join(map(str, fault['loc']))} {fault['msg']}."
+                f"{path} is damaged: {' '.join(('.'.join(map(str, fault['loc'])), fault['msg'])).strip()}."
                 f" Restore it from a backup, or move {path.parent} away and import again."
             ) from None
         if (sidecar.symbol, sidecar.timeframe) != (symbol, timeframe):
@@ -168,10 +244,20 @@ class BarStore:
                 " run `ktrdr data samples` or `ktrdr data import FILE`"
             )
         names = sorted({info.symbol for info in known})
-        close = difflib.get_close_matches(symbol.upper(), names, n=1)
+        same = [name for name in names if symbol_key(name) == symbol_key(symbol)]
+        close = same or difflib.get_close_matches(symbol.upper(), names, n=1)
         hint = f"did you mean {close[0]!r}? " if close and close[0] != symbol else ""
         held = ", ".join(f"{info.symbol} {info.timeframe}" for info in known)
         return f"no bars of {symbol!r} {timeframe}: {hint}there are {held}"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what imports left that were killed: temporary files, and bars whose manifest was never written."""
+    for path in [*folder.glob(".*.part"), *(folder / SEALED_FOLDER).glob(".*.part")]:
+        path.unlink()
+    for path in folder.glob("*.parquet"):
+        if not has_manifest(folder, path.stem):
+            path.unlink()
 
 
 @contextmanager

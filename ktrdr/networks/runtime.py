@@ -1,9 +1,14 @@
-"""How PyTorch may run: an explicit number of threads, deterministic algorithms only."""
+"""How PyTorch may run: an explicit number of threads, deterministic algorithms only; and on what it runs."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import numpy as np
 import torch
+
+_CPU_INFO = Path("/proc/cpuinfo")
 
 
 @contextmanager
@@ -27,3 +32,24 @@ def torch_runtime(threads: int) -> Iterator[None]:
     finally:
         torch.set_deterministic_debug_mode(mode_before)
         torch.set_num_threads(threads_before)
+
+
+def machine_identity(threads: int) -> dict[str, str]:
+    """Return what decides how sums are rounded: two processes that agree on it compute the same bits."""
+    return {
+        "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "threads": str(threads),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in _CPU_INFO.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()

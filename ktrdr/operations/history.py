@@ -1,100 +1,30 @@
-"""What operations did, read from the engine's rows: which have ended, and the steps that they took."""
+"""What an operation went through before its present attempt, kept in its metadata."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
 
-import sqlalchemy as sa
-from dbos._schemas.system_database import SystemSchema
 from pydantic import JsonValue
 
-from ktrdr.database.engine import Database
-from ktrdr.operations.store import APPLICATION_NAME
+from ktrdr.clock import epoch_ms, from_epoch_ms
+from ktrdr.operations.store import OperationStore
+
+ATTEMPTS = "attempts"
+
+Repeater = Literal["worker", "resume", "retry"]
 
 
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """One finished step of an operation. `output` is None where it failed, or gave nothing.
+def attempt_record(phase: str, reason: str, at: datetime, by: Repeater) -> dict[str, JsonValue]:
+    """Return what is kept of an attempt that ended: in which phase, why, when, and who set it going again."""
+    moment = from_epoch_ms(epoch_ms(at))  # whole milliseconds, as all times of operations
+    return {"phase": phase, "reason": reason, "at": moment.isoformat(timespec="milliseconds"), "by": by}
 
-    `child_id` names the operation that the step started or waited for.
+
+def note_attempt(store: OperationStore, operation_id: str, record: dict[str, JsonValue]) -> None:
+    """Add a record to an operation's attempts. Adding it again changes nothing.
+
+    One writer at a time: the worker that holds the operation, or whoever holds the trigger's lock.
     """
-
-    operation_id: str
-    number: int
-    name: str
-    started_at_ms: int
-    completed_at_ms: int
-    output: JsonValue
-    has_failed: bool
-    child_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class EndedOperation:
-    """An operation that has ended. `ended_at_ms` is the engine's time, by which ended ones are looked for."""
-
-    operation_id: str
-    ended_at_ms: int
-
-
-class OperationHistory:
-    """Reads what happened. Writes nothing."""
-
-    def __init__(self, database: Database) -> None:
-        schema = None if database.is_sqlite else "dbos"
-        self._engine = database.engine.execution_options(
-            schema_translate_map={SystemSchema.metadata_obj.schema: schema}
-        )
-
-    def ended_without(self, attribute: str, *, since_ms: int, limit: int) -> list[EndedOperation]:
-        """Return operations that ended at or after a time (epoch ms) and lack an attribute, the first to end first."""
-        table = SystemSchema.workflow_status
-        query = (
-            sa.select(table.c.workflow_uuid, table.c.completed_at)
-            .where(
-                table.c.completed_at >= since_ms,
-                table.c.application_name == APPLICATION_NAME,
-                table.c.attributes[attribute].as_string().is_(None),
-            )
-            .order_by(table.c.completed_at)
-            .limit(limit)
-        )
-        with self._engine.connect() as connection:
-            return [EndedOperation(*row) for row in connection.execute(query)]
-
-    def steps(self, operation_ids: Sequence[str]) -> list[StepRecord]:
-        """Return the finished steps of some operations, each operation's in the order in which they were begun."""
-        table = SystemSchema.operation_outputs
-        query = (
-            sa.select(
-                table.c.workflow_uuid,
-                table.c.function_id,
-                table.c.function_name,
-                table.c.started_at_epoch_ms,
-                table.c.completed_at_epoch_ms,
-                table.c.output,
-                table.c.error,
-                table.c.child_workflow_id,
-            )
-            .where(
-                table.c.workflow_uuid.in_(operation_ids),
-                table.c.started_at_epoch_ms.is_not(None),
-                table.c.completed_at_epoch_ms.is_not(None),
-            )
-            .order_by(table.c.workflow_uuid, table.c.function_id)
-        )
-        with self._engine.connect() as connection:
-            rows = connection.execute(query).all()
-        return [
-            StepRecord(
-                operation_id=row[0],
-                number=row[1],
-                name=row[2],
-                started_at_ms=row[3],
-                completed_at_ms=row[4],
-                output=json.loads(row[5]) if row[5] else None,
-                has_failed=row[6] is not None,
-                child_id=row[7],
-            )
-            for row in rows
-        ]
+    noted = store.get(operation_id).metadata.get(ATTEMPTS)
+    attempts = noted if isinstance(noted, list) else []
+    if record not in attempts:
+        store.write_metadata(operation_id, {ATTEMPTS: [*attempts, record]})

@@ -6,20 +6,22 @@ Imports nothing heavy: it runs before anything else in every job process.
 import ctypes
 import importlib
 import json
+import logging
 import os
 import signal
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 
 from pydantic import JsonValue
 
+from ktrdr.artifacts.trouble import storage_trouble
 from ktrdr.errors import KtrdrError
+from ktrdr.telemetry.logs import configure_logging
 
 MIN_REPORT_INTERVAL_S = 0.5
 _PR_SET_PDEATHSIG = 1
+_logger = logging.getLogger(__name__)
 
 Report = Callable[[float, str], None]
 Job = Callable[[dict[str, JsonValue], Report], JsonValue]
@@ -36,6 +38,7 @@ def serve_job(target: str) -> None:
     # Only this file may speak on stdout; what a library prints goes to the log instead of into the protocol.
     voice = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    configure_logging()
     request = json.loads(_read_line(0))
     exit_at_end_of_stdin()
     module, _, function = target.partition(":")
@@ -55,10 +58,14 @@ def serve_job(target: str) -> None:
         speak({"kind": "result", "result": job(request, report)})
     except KtrdrError as error:
         speak({"kind": "error", "reason": error.reason, "message": error.message})
-    except Exception as error:  # noqa: BLE001 - outermost frame of the process
-        traceback.print_exc(file=sys.stderr)
-        message = f"{type(error).__name__} in the job; the worker's log has its trace"
-        speak({"kind": "error", "reason": "internal_error", "message": message})
+    except Exception as error:  # the process's outermost frame
+        _logger.exception("the job broke")
+        trouble = storage_trouble(error) if isinstance(error, OSError) else None
+        if trouble is not None:
+            speak({"kind": "error", "reason": trouble.reason, "message": trouble.message})
+        else:
+            message = f"{type(error).__name__} in the job; `ktrdr operations logs` shows its trace"
+            speak({"kind": "error", "reason": "internal_error", "message": message})
     voice.flush()
     os._exit(0)  # worker threads of the numeric libraries must not hold up a finished job
 

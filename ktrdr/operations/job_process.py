@@ -2,35 +2,33 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from pydantic import JsonValue
 
 from ktrdr.errors import OperationFailed
+from ktrdr.telemetry.logs import relay_line
 
-OWNERSHIP_POLL_S = 0.2
 STDERR_LINES_KEPT = 20
 MAX_LINE_BYTES = 4 * 1024 * 1024
+_logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class JobHooks:
-    """What the worker offers a running job."""
-
-    report: Callable[[float, str], Coroutine[Any, Any, None]]
-    may_go_on: Callable[[], Coroutine[Any, Any, bool]]
+Report = Callable[[float, str], Coroutine[Any, Any, None]]
 
 
-async def run_job(module: str, request: dict[str, JsonValue], hooks: JobHooks) -> JsonValue:
+async def run_job(
+    module: str, request: dict[str, JsonValue], report: Report, *, environment: Mapping[str, str]
+) -> JsonValue:
     """Run `python -m module` with a request on its stdin and return the result it speaks on stdout.
 
-    The process is killed, with all it started, when this coroutine is cancelled or the operation is no longer ours.
+    The process is killed, with all it started, when this coroutine is cancelled.
 
     Raises:
         OperationFailed: The job says so, or it ends without a result (reason `process_died`).
@@ -42,23 +40,23 @@ async def run_job(module: str, request: dict[str, JsonValue], hooks: JobHooks) -
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env=environment,
         start_new_session=True,  # a group of its own, so that a kill takes everything it started
         limit=MAX_LINE_BYTES,
     )
-    watch = asyncio.create_task(_watch_ownership(process, hooks))
+    _logger.info("%s runs as process %d", module, process.pid)
     errors = asyncio.create_task(_keep_stderr(process))
     try:
-        return await _converse(process, request, hooks, errors)
+        return await _converse(process, request, report, errors)
     finally:
         _kill_group(process)
-        watch.cancel()
-        await asyncio.gather(watch, errors, process.wait(), return_exceptions=True)
+        await asyncio.gather(errors, process.wait(), return_exceptions=True)
 
 
 async def _converse(
     process: asyncio.subprocess.Process,
     request: dict[str, JsonValue],
-    hooks: JobHooks,
+    report: Report,
     errors: "asyncio.Task[list[str]]",
 ) -> JsonValue:
     assert process.stdin is not None
@@ -69,34 +67,21 @@ async def _converse(
         message = json.loads(line)
         match message["kind"]:
             case "progress":
-                await hooks.report(message["percentage"], message["current_step"])
+                await report(message["percentage"], message["current_step"])
             case "result":
                 result: JsonValue = message["result"]
                 return result
             case "error":
                 raise OperationFailed(message["message"], reason=message["reason"])
     code = await process.wait()
-    if not await hooks.may_go_on():
-        await asyncio.sleep(5)  # cancelled: the engine stops this step within a second
     raise OperationFailed(_describe_death(code, await errors), reason="process_died")
-
-
-async def _watch_ownership(process: asyncio.subprocess.Process, hooks: JobHooks) -> None:
-    # The engine looks for a cancellation once a second only; a cancelled job must be dead within one.
-    while process.returncode is None:
-        if not await hooks.may_go_on():
-            _kill_group(process)
-            return
-        await asyncio.sleep(OWNERSHIP_POLL_S)
 
 
 async def _keep_stderr(process: asyncio.subprocess.Process) -> list[str]:
     assert process.stderr is not None
     kept: deque[str] = deque(maxlen=STDERR_LINES_KEPT)
     async for line in process.stderr:
-        text = line.decode(errors="replace").rstrip()
-        sys.stderr.write(text + "\n")  # the worker's stderr is its log
-        kept.append(text)
+        kept.append(relay_line(line.decode(errors="replace").rstrip()))
     return list(kept)
 
 

@@ -1,118 +1,195 @@
-"""Who works: a worker holds the lowest free number by an exclusive lock, which dies with its process."""
+"""Who works: a worker holds a number and an executor id, and others can tell whether it is gone for good.
+
+Here is what both databases share, and the leases of one machine; those over PostgreSQL are `postgres_leases`.
+"""
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
+from ktrdr import __version__
+from ktrdr.clock import utc_now
 from ktrdr.errors import WorkspaceUnusable
 
 MAX_WORKERS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class LiveWorker:
-    """A worker process that holds its lease now."""
+class WorkerInfo:
+    """A worker as the others see it. A `last_seen` too long ago means that it is dead, paused or cut off."""
 
+    executor_id: str
     number: int
+    host: str
     pid: int
     queues: tuple[str, ...]
+    version: str
+    last_seen: datetime
+    is_alive: bool
 
 
-class WorkerLease:
-    """An executor number that is this process's as long as the process lives and does not release it."""
-
-    def __init__(self, number: int, handle: int) -> None:
-        self.number = number
-        self._handle = handle
+class WorkerLease(Protocol):
+    """What a working process holds. Its executor id is never given out again: work of a lost one can be told apart."""
 
     @property
     def executor_id(self) -> str:
-        """Return the name under which DBOS knows this worker."""
-        return executor_id(self.number)
+        """Return the name under which the engine knows this worker."""
+        ...
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether others have declared this worker dead. It is to leave at once."""
+        ...
+
+    def gone(self, executors: set[str]) -> set[str]:
+        """Return those of the executors whose workers are gone for good, so that their work may be taken over."""
+        ...
+
+    def release(self) -> None:
+        """Give the number back: what this worker still runs may be taken over at once."""
+        ...
+
+
+class WorkerLeases(Protocol):
+    """All the workers of one database."""
+
+    def lease(self, queues: Sequence[str], *, on_lost: Callable[[], None]) -> WorkerLease:
+        """Take the lowest number that nobody holds.
+
+        Args:
+            queues: Which queues the worker serves.
+            on_lost: Called once, from another thread, when others have declared this worker dead.
+
+        Raises:
+            WorkspaceUnusable: The place of the leases cannot be used, or all numbers are taken.
+        """
+        ...
+
+    def workers(self) -> list[WorkerInfo]:
+        """Return the workers that have not been given up, by number."""
+        ...
+
+
+def live_workers(leases: WorkerLeases) -> list[WorkerInfo]:
+    """Return the workers that live at this moment."""
+    return [worker for worker in leases.workers() if worker.is_alive]
+
+
+def new_executor_id(number: int) -> str:
+    """Return an executor id that no worker had before."""
+    return f"worker-{number}-{secrets.token_hex(4)}"
+
+
+def worker_name(executor_id: str) -> str:
+    """Return the name that a worker shares with those that had its number before: `worker-3`."""
+    return executor_id.rpartition("-")[0]
+
+
+def all_numbers_taken() -> WorkspaceUnusable:
+    """Return the error for a worker that finds no free number."""
+    return WorkspaceUnusable(f"all {MAX_WORKERS} worker numbers are taken; stop some workers")
+
+
+@dataclass(frozen=True, slots=True)
+class _Holder:
+    """What the holder of a lock writes into its file."""
+
+    executor_id: str
+    host: str
+    pid: int
+    queues: list[str]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileLease:
+    """A lock on a file. The kernel drops it when the process dies, and never while it is paused: it cannot be lost."""
+
+    executor_id: str
+    is_lost: bool
+    _leases: "FileLeases"
+    _handle: int
+
+    def gone(self, executors: set[str]) -> set[str]:
+        """Return those of the executors that hold no lock now."""
+        return executors - {worker.executor_id for worker in self._leases.workers()}
 
     def release(self) -> None:
         """Give the number back; the kernel does the same when the process dies."""
         os.close(self._handle)
 
 
-def executor_id(number: int) -> str:
-    """Return the executor id of a leased number."""
-    return f"worker-{number}"
+class FileLeases:
+    """Exclusive locks on files `<state folder>/workers/<number>.lock`: the workers of one machine."""
 
+    def __init__(self, state_folder: Path) -> None:
+        self._folder = state_folder / "workers"
 
-def lease_worker_number(state_folder: Path, queues: Sequence[str]) -> WorkerLease:
-    """Take the lowest number that nobody holds.
+    def lease(self, queues: Sequence[str], *, on_lost: Callable[[], None]) -> FileLease:
+        """Take the lowest number that nobody holds. `on_lost` is never called.
 
-    Raises:
-        WorkspaceUnusable: The folder cannot be written, or all numbers are taken.
-    """
-    folder = state_folder / "workers"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number in range(1, MAX_WORKERS + 1):
-            handle = _lock(folder / f"{number}.lock")
-            if handle is None:
-                continue
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps({"pid": os.getpid(), "queues": list(queues)}).encode(), 0)
-            return WorkerLease(number, handle)
-    except OSError as error:
-        raise WorkspaceUnusable(
-            f"a worker cannot write {folder}: {error.strerror}. Check who owns the folder, or name another "
-            "workspace with --workspace."
-        ) from error
-    raise WorkspaceUnusable(f"all {MAX_WORKERS} worker numbers of {folder} are taken; stop some workers")
-
-
-def live_workers(state_folder: Path) -> list[LiveWorker]:
-    """Return the workers that hold a lease at this moment."""
-    alive = []
-    for path in _lease_files(state_folder):
-        handle = _lock(path)
-        if handle is not None:
-            os.close(handle)
-            continue
+        Raises:
+            WorkspaceUnusable: The folder cannot be written, or all numbers are taken.
+        """
+        del on_lost
         try:
-            content = json.loads(path.read_text())
-        except ValueError:
-            continue  # it has just taken the lock and not yet written who it is
-        alive.append(LiveWorker(int(path.stem), content["pid"], tuple(content["queues"])))
-    return sorted(alive, key=lambda worker: worker.number)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for number in range(1, MAX_WORKERS + 1):
+                handle = _lock(self._folder / f"{number}.lock", fcntl.LOCK_EX)
+                if handle is None:
+                    continue
+                holder = _Holder(new_executor_id(number), socket.gethostname(), os.getpid(), [*queues], __version__)
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, json.dumps(asdict(holder)).encode(), 0)
+                return FileLease(holder.executor_id, False, self, handle)
+        except OSError as error:
+            raise WorkspaceUnusable(
+                f"a worker cannot write {self._folder}: {error.strerror}. Check who owns the folder, or name another "
+                "workspace with --workspace."
+            ) from error
+        raise all_numbers_taken()
 
-
-@contextmanager
-def dead_executors(state_folder: Path, candidates: set[str]) -> Iterator[list[str]]:
-    """Yield those of the executor ids that no living worker holds, and keep others from taking them meanwhile."""
-    held: list[int] = []
-    dead: list[str] = []
-    try:
-        for path in _lease_files(state_folder):
-            name = executor_id(int(path.stem))
-            if name not in candidates:
+    def workers(self) -> list[WorkerInfo]:
+        """Return the workers that hold a lock at this moment, by number."""
+        alive = []
+        for path in self._folder.glob("*.lock"):
+            if not path.stem.isdigit():
                 continue
-            handle = _lock(path)
+            handle = _lock(path, fcntl.LOCK_SH)  # shared: two who look at once must not take each other for a worker
             if handle is not None:
-                held.append(handle)
-                dead.append(name)
-        yield dead
-    finally:
-        for handle in held:
-            os.close(handle)
+                os.close(handle)
+                continue
+            try:
+                holder = _Holder(**json.loads(path.read_text()))
+            except (ValueError, TypeError):
+                continue  # it has just taken the lock and not yet written who it is
+            alive.append(
+                WorkerInfo(
+                    holder.executor_id,
+                    int(path.stem),
+                    holder.host,
+                    holder.pid,
+                    tuple(holder.queues),
+                    holder.version,
+                    last_seen=utc_now(),
+                    is_alive=True,
+                )
+            )
+        return sorted(alive, key=lambda worker: worker.number)
 
 
-def _lease_files(state_folder: Path) -> list[Path]:
-    return [path for path in (state_folder / "workers").glob("*.lock") if path.stem.isdigit()]
-
-
-def _lock(path: Path) -> int | None:
-    """Return a handle that holds the file's lock, or None where another process holds it."""
+def _lock(path: Path, kind: int) -> int | None:
+    """Return a handle that holds the file's lock, or None where another process stands in the way."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
         return None

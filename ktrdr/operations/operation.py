@@ -9,6 +9,7 @@ from enum import StrEnum
 from pydantic import JsonValue
 
 OPERATION_ID_PATTERN = re.compile(r"op_(?P<type>[a-z_]+)_\d{8}_\d{6}_[0-9a-f]{6}")
+OPERATION_SUFFIX_PATTERN = re.compile(r"[0-9a-f]{6}")
 
 
 class OperationStatus(StrEnum):

@@ -1,27 +1,42 @@
 """Run operations in this process: the engine, its queues, and the watch over other workers' work."""
 
-import asyncio
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
+import sqlalchemy as sa
 from dbos import DBOS
 from dbos import error as dbos_errors
+from dbos._context import assert_current_dbos_context
 from pydantic import JsonValue
+from sqlalchemy.exc import SQLAlchemyError
 
+from ktrdr.artifacts.trouble import storage_trouble
 from ktrdr.clock import Clock
 from ktrdr.database.engine import Database
+from ktrdr.database.patience import is_connection_lost, patiently
+from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import KtrdrError, OperationFailed
-from ktrdr.operations.leases import WorkerLease, dead_executors
+from ktrdr.operations.engine_tables import APPLICATION_VERSION
+from ktrdr.operations.leases import WorkerLease, WorkerLeases
+from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.serializer import JsonSerializer
-from ktrdr.operations.store import APPLICATION_NAME, APPLICATION_VERSION, OperationStore
+from ktrdr.operations.store import APPLICATION_NAME, OperationStore
 from ktrdr.operations.work import Payload, Work, WorkerServices, Workflow
+from ktrdr.telemetry.logs import logging_operation
 
 CYCLES_QUEUE = "cycles"
 COMPUTE_QUEUE = "compute"
-QUEUE_POLL_S = 0.2
+# Phases of a cycle begin in the cycle's own worker. One that is set going again, or whose worker is gone, waits here
+# for any that serves cycles: in their queue it would wait for the slot that its own cycle holds.
+PHASES_QUEUE = "phases"
+QUEUE_POLL_S = 0.25
+PHASES_POLL_S = 0.5
+LOOK_VALID_S = 0.2
 SUPERVISION_INTERVAL_S = 1.0
 MAX_TAKEOVERS = 3
 COMPANION_STOP_S = 1.0
@@ -42,29 +57,51 @@ class Companion(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """This worker among the others: all leases, and its own."""
+
+    leases: WorkerLeases
+    lease: WorkerLease
+
+
 class WorkerRuntime:
-    """The engine in one worker process. Construct, `register` every operation type, `launch`, `stop`."""
+    """The engine in one worker process. Construct, `register` every operation type, `launch`, `stop`.
+
+    `job_environment` is that of the job processes.
+    """
 
     def __init__(
-        self, database: Database, store: OperationStore, *, clock: Clock, lease: WorkerLease, state_folder: Path
+        self,
+        database: Database,
+        store: OperationStore,
+        *,
+        clock: Clock,
+        membership: Membership,
+        job_environment: Mapping[str, str],
     ) -> None:
         self._store = store
-        self._lease = lease
-        self._state_folder = state_folder
+        self._database_url = database.engine.url
+        self._ownership = Ownership(database)
+        self._lease = membership.lease
         self._stopping = threading.Event()
         self._workflows: dict[str, Workflow] = {}
-        self._services = WorkerServices(store, clock, lease.executor_id, state_folder, self._workflows)
+        executor_id = self._lease.executor_id
+        self._services = WorkerServices(
+            store, clock, self._ownership, membership.leases, executor_id, job_environment, self._workflows
+        )
         self._companions: list[Companion] = []
-        self._chores: list[Callable[[], None]] = [store.cancel_orphans, self._take_over]
-        DBOS(
+        self._chores: list[Callable[[], None]] = [self._take_over, store.cancel_orphans]
+        self._engine = DBOS(
             config={
                 "name": APPLICATION_NAME,
                 "system_database_url": database.url,
                 "system_database_engine": database.engine,
                 "application_version": APPLICATION_VERSION,
-                "executor_id": lease.executor_id,
+                "executor_id": executor_id,
                 "serializer": JsonSerializer(),
                 "run_migrations": False,
+                "notification_coalesce_sec": 1.0,  # nothing here notifies, and by default it looks 100 times a second
                 "log_level": "WARNING",
             }
         )
@@ -75,9 +112,11 @@ class WorkerRuntime:
         """Make this worker able to run an operation type."""
 
         async def run(payload: Payload) -> JsonValue:
-            operation_id = DBOS.workflow_id
-            assert operation_id is not None
-            return await self._run(Work(operation_id, self._services), body, payload)
+            # Private, but nothing public names the execution, only the operation; dbos is pinned exactly.
+            context = assert_current_dbos_context()
+            assert context.owner_xid is not None
+            with logging_operation(context.workflow_id):
+                return await self._run(Work(context.workflow_id, context.owner_xid, self._services), body, payload)
 
         self._workflows[operation_type] = DBOS.workflow(name=operation_type, max_recovery_attempts=MAX_TAKEOVERS)(run)
 
@@ -89,34 +128,44 @@ class WorkerRuntime:
         """Have something run as long as the worker works."""
         self._companions.append(companion)
 
-    def launch(self, queues: Sequence[str], *, max_concurrent_cycles: int) -> None:
-        """Start taking work from the queues, first of all what this executor left unfinished."""
+    def launch(self, queues: Sequence[str], *, max_concurrent_cycles: int, compute_concurrency: int) -> None:
+        """Start taking work from the queues, first of all what workers that are gone left unfinished.
+
+        At most `compute_concurrency` jobs run in this worker, and at most `max_concurrent_cycles` cycles in all.
+        """
         DBOS.listen_queues(list(queues))
+        # Private, and what the engine uses for its own queues: those of the public `register_queue` live in the
+        # database, where the limit of one worker would become that of all, and are read anew at every poll.
+        register = self._engine._registry._register_internal_queue
+        if CYCLES_QUEUE in queues:
+            limit = max_concurrent_cycles
+            register(
+                CYCLES_QUEUE, worker_concurrency=limit, global_concurrency=limit, polling_interval_sec=QUEUE_POLL_S
+            )
+            register(PHASES_QUEUE, polling_interval_sec=PHASES_POLL_S)
+        if COMPUTE_QUEUE in queues:
+            register(COMPUTE_QUEUE, worker_concurrency=compute_concurrency, polling_interval_sec=QUEUE_POLL_S)
         DBOS.launch()
-        DBOS.register_queue(
-            CYCLES_QUEUE,
-            worker_concurrency=max_concurrent_cycles,
-            global_concurrency=max_concurrent_cycles,
-            polling_interval_sec=QUEUE_POLL_S,
-            on_conflict="always_update",
-        )
-        DBOS.register_queue(
-            COMPUTE_QUEUE, worker_concurrency=1, polling_interval_sec=QUEUE_POLL_S, on_conflict="always_update"
-        )
+        # Private: the engine asks it before each attempt to take something, of which there are a dozen a second. An
+        # idle attempt costs ten times what asking does.
+        self._engine._sys_db.dequeue_scopes = _Lookout(self._ownership).scopes  # type: ignore[method-assign]
         threading.Thread(target=self._supervise, name="ktrdr-supervision", daemon=True).start()
         for companion in self._companions:
             companion.start()
 
     def stop(self) -> None:
-        """Stop taking work. What runs is left as it is, to be taken up by the next worker."""
+        """Give the lease back, for the process to end at once: what runs is left to the next worker as it is.
+
+        The engine is not wound up, which would take a second: all it does survives a kill.
+        """
         self._stopping.set()
         for companion in self._companions:
             companion.stop(COMPANION_STOP_S)
-        DBOS.destroy(workflow_completion_timeout_sec=0)
         self._lease.release()
 
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:
         await work.step("start", lambda: self._store.mark_once(work.operation_id, "started_at"))
+        _logger.info("operation %s runs on %s", work.operation_id, self._lease.executor_id)
         result: JsonValue = None
         failure: Exception | None = None
         try:
@@ -126,41 +175,79 @@ class WorkerRuntime:
             failure = error
         except Exception as error:  # the operation's outermost frame
             _logger.exception("operation %s broke", work.operation_id)
-            failure = OperationFailed(
-                f"{type(error).__name__}; the worker's log has its trace", reason="internal_error"
+            trouble = self._trouble(error)
+            failure = trouble or OperationFailed(
+                f"{type(error).__name__}; `ktrdr operations logs` shows its trace", reason="internal_error"
             )
         # A cancellation, and the end of this worker, are no Exception and pass by: whoever cancels writes the time.
-        await asyncio.to_thread(self._store.mark, work.operation_id, "completed_at")
+        await patiently(partial(self._store.mark, work.operation_id, "completed_at"))
         if failure is not None:
             raise failure
+        _logger.info("operation %s completed", work.operation_id)
         return result
 
+    def _trouble(self, error: Exception) -> KtrdrError | None:
+        """Return what an error says of the disk or the database, None where it says something else."""
+        if isinstance(error, SQLAlchemyError):
+            return database_trouble(error, self._database_url)
+        return storage_trouble(error) if isinstance(error, OSError) else None
+
     def _supervise(self) -> None:
-        while not self._stopping.wait(SUPERVISION_INTERVAL_S):
+        while True:
             for chore in self._chores:
                 try:
                     chore()
-                except Exception:  # the thread's outermost frame: the next round tries again
+                except Exception as error:  # the thread's outermost frame: the next round tries again
+                    if isinstance(error, sa.exc.SQLAlchemyError) and is_connection_lost(error):
+                        break  # whoever keeps the lease says so, once
                     _logger.exception("%s failed", getattr(chore, "__name__", chore))
+            if self._stopping.wait(SUPERVISION_INTERVAL_S):
+                return
 
     def _take_over(self) -> None:
-        """Put the work of executors that nobody holds back into its queues."""
-        others = self._store.running_executors() - {self._lease.executor_id}
-        if not others:
-            return
-        with dead_executors(self._state_folder, others) as dead:
-            if dead:
-                _logger.warning("taking over the work of %s", ", ".join(dead))
-                # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly.
-                DBOS._recover_pending_workflows(dead)
+        """Put the work of executors that are gone back into its queues."""
+        running = self._ownership.running()
+        for executor_id in self._lease.gone(set(running) - {self._lease.executor_id}):
+            _logger.warning("taking over the work of %s: %s", executor_id, ", ".join(running[executor_id]))
+            for operation_id in running[executor_id]:
+                # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly. It does
+                # nothing where another worker was quicker.
+                self._engine._sys_db.reenqueue_for_recovery(operation_id, [executor_id], PHASES_QUEUE)
+
+
+class _Lookout:
+    """Looks into all queues at once, for the engine's threads, each of which watches one."""
+
+    def __init__(self, ownership: Ownership) -> None:
+        self._ownership = ownership
+        self._lock = threading.Lock()
+        self._asked_for: set[str] = set()
+        self._with_work: set[str] = set()
+        self._looked_at = 0.0
+
+    def scopes(self, queue_name: str) -> list[str | None]:
+        """Return the engine's one scope if something waits in a queue, none otherwise."""
+        with self._lock:
+            is_stale = time.monotonic() - self._looked_at > LOOK_VALID_S
+            if is_stale or queue_name not in self._asked_for:
+                self._asked_for.add(queue_name)
+                self._with_work = self._ownership.queues_with_work(tuple(sorted(self._asked_for)))
+                self._looked_at = time.monotonic()
+            return [None] if queue_name in self._with_work else []
 
 
 class _ExpectedFailures(logging.Filter):
-    """Drops the engine's trace of a failure that is an operation's honest outcome and stands on its row."""
+    """Drops the engine's words on what is said elsewhere.
+
+    That is the trace of a failure or cancellation that is an operation's honest outcome and stands on its row; and,
+    several times a second from each of its threads, that PostgreSQL does not answer: whoever keeps the lease says so
+    once.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, KtrdrError)
+        is_honest = isinstance(error, KtrdrError | dbos_errors.DBOSAwaitedWorkflowCancelledError)
+        return not is_honest and "psycopg.OperationalError" not in record.getMessage()
 
 
 def _adopt_engine_log() -> None:

@@ -1,6 +1,5 @@
 """Create, read, list and cancel operations. The only door to them for everything but a worker."""
 
-import base64
 import json
 import time
 from collections.abc import Iterable, Sequence
@@ -15,11 +14,22 @@ from pydantic import JsonValue
 
 from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
 from ktrdr.database.engine import Database
-from ktrdr.database.lock import exclusive_lock
+from ktrdr.database.lock import exclusive_lock, migration_lock
 from ktrdr.database.tables import create_tables
-from ktrdr.errors import Conflict, InvalidInput, NotFound, OperationFailed
+from ktrdr.database.trouble import database_trouble
+from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, NotFound, OperationFailed
+from ktrdr.operations.engine_tables import (
+    APPLICATION_VERSION,
+    ID_SUFFIX,
+    IN_FLIGHT,
+    STATUS,
+    STATUS_BY_ENGINE_STATUS,
+    create_indexes,
+    operations_engine,
+    status_literal,
+)
 from ktrdr.operations.operation import (
-    OPERATION_ID_PATTERN,
+    OPERATION_SUFFIX_PATTERN,
     Operation,
     OperationError,
     OperationPage,
@@ -27,38 +37,53 @@ from ktrdr.operations.operation import (
     Progress,
     new_operation_id,
 )
+from ktrdr.operations.page_cursor import decode_cursor, encode_cursor
 from ktrdr.operations.serializer import JsonSerializer
+from ktrdr.operations.turns import next_turn, read_turns
 
 APPLICATION_NAME = "ktrdr"
-# Raised only when the order of a workflow's steps changes: running operations of another version are not taken up.
-APPLICATION_VERSION = "1"
+# Held by whoever counts active operations and adds one, or decides by an operation's end what becomes of its traces.
+TRIGGER_LOCK = "trigger"
 MAX_PAGE = 200
 METADATA_PREFIX = "metadata."
 
-_STATUS = {
-    "ENQUEUED": OperationStatus.PENDING,
-    "DELAYED": OperationStatus.PENDING,
-    "PENDING": OperationStatus.RUNNING,
-    "SUCCESS": OperationStatus.COMPLETED,
-    "ERROR": OperationStatus.FAILED,
-    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": OperationStatus.FAILED,
-    "CANCELLED": OperationStatus.CANCELLED,
-}
-_ACTIVE = [name for name, status in _STATUS.items() if not status.is_terminal]
+_ACTIVE = [name for name, status in STATUS_BY_ENGINE_STATUS.items() if not status.is_terminal]
 # The store has a method named `list`, which hides the type in its annotations.
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
 # The engine's own time is indexed, but has whole seconds on SQLite before Python 3.12: ours decides within a second.
-_CREATED_AT_MS = sa.func.coalesce(SystemSchema.workflow_status.c.attributes["created_at"].as_integer(), 0)
+# Read as text first: PostgreSQL's `integer` does not hold it.
+_CREATED_AT_MS = sa.func.coalesce(
+    sa.cast(SystemSchema.workflow_status.c.attributes["created_at"].as_string(), sa.BigInteger), 0
+)
 _PAGE_KEY = (SystemSchema.workflow_status.c.created_at, _CREATED_AT_MS, SystemSchema.workflow_status.c.workflow_uuid)
+# How much earlier than our time the engine's may be, on SQLite.
+_WHOLE_SECOND_MS = 1000
+# And how much later: a row is written soon after its operation was given its time.
+_LATEST_WRITE_MS = 3_600_000
+MIN_FRAGMENT_CHARACTERS, MAX_CANDIDATES = 4, 10
 _CANCEL_SWEEPS = 20
 _CANCEL_SWEEP_PAUSE_S = 0.05
 
 
 def migrate_database(database: Database) -> None:
-    """Bring DBOS's tables and ours up to date. For composition roots only; a client never migrates."""
-    DBOS.migrate(database.url)
-    create_tables(database)
+    """Bring DBOS's tables and ours up to date, however many start at once.
+
+    For composition roots only; a client never migrates.
+
+    Raises:
+        WorkspaceUnusable: The database cannot be written, or is damaged.
+    """
+    try:
+        with migration_lock(database):
+            DBOS.migrate(database.url)
+            create_tables(database)
+            create_indexes(database)
+    except sa.exc.SQLAlchemyError as error:
+        trouble = database_trouble(error, database.engine.url)
+        if trouble is None:
+            raise
+        raise trouble from error
 
 
 class OperationStore:
@@ -76,11 +101,8 @@ class OperationStore:
             retry_connection_errors=False,
         )
         # DBOS's own paging is by offset, which repeats and skips rows while new ones arrive: pages are read
-        # from its table with a key. Its schema lives in a schema of that name on PostgreSQL only.
-        schema = None if database.is_sqlite else "dbos"
-        self._engine = database.engine.execution_options(
-            schema_translate_map={SystemSchema.metadata_obj.schema: schema}
-        )
+        # from its table with a key.
+        self._engine = operations_engine(database)
 
     def enqueue(
         self,
@@ -100,11 +122,21 @@ class OperationStore:
                 "queue_name": queue,
                 "workflow_id": operation_id,
                 "app_version": APPLICATION_VERSION,
+                "priority": next_turn(read_turns(self._engine, queue), is_child=False),
                 "attributes": initial_attributes(now, metadata),
             },
             payload,
         )
         return self.get(operation_id)
+
+    @property
+    def engine_client(self) -> DBOSClient:
+        """The engine's own client, for the modules of this package."""
+        return self._client
+
+    def reading(self) -> AbstractContextManager[sa.Connection]:
+        """Return a connection to the engine's tables, for the modules of this package."""
+        return self._engine.connect()
 
     def new_id(self, operation_type: str) -> str:
         """Return an id for an operation that is yet to be enqueued, for what must be written down before it is."""
@@ -125,16 +157,26 @@ class OperationStore:
             )
         return rows[0]
 
+    def get_many(self, operation_ids: Sequence[str]) -> dict[str, Operation]:
+        """Return those of the operations that exist, by id."""
+        if not operation_ids:
+            return {}
+        found = self._select(SystemSchema.workflow_status.c.workflow_uuid.in_(operation_ids), limit=None)
+        return {operation.operation_id: operation for operation in found}
+
     def list(
         self,
         *,
         type: str | None = None,
         status: OperationStatus | None = None,
         parent_id: str | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
+        oldest_first: bool = False,
     ) -> OperationPage:
-        """Return a page of operations, newest first.
+        """Return a page of operations, newest first unless told otherwise; created from `since` on and before `until`.
 
         Raises:
             InvalidInput: `limit` is not 1..200, or `cursor` is none that a page gave.
@@ -146,19 +188,53 @@ class OperationStore:
         if type is not None:
             conditions.append(table.c.name == type)
         if status is not None:
-            names = [name for name, meaning in _STATUS.items() if meaning is status]
-            conditions.append(table.c.status.in_(names))
+            conditions.append(STATUS == status_literal(status))
         if parent_id is not None:
             conditions.append(table.c.parent_workflow_id == parent_id)
+        if since is not None:
+            # The first of the two finds the place in an index, the second is exact.
+            conditions.append(table.c.created_at > epoch_ms(since) - _WHOLE_SECOND_MS)
+            conditions.append(_CREATED_AT_MS >= epoch_ms(since))
+        if until is not None:
+            conditions.append(table.c.created_at < epoch_ms(until) + _LATEST_WRITE_MS)
+            conditions.append(_CREATED_AT_MS < epoch_ms(until))
         if cursor is not None:
-            conditions.append(sa.tuple_(*_PAGE_KEY) < sa.tuple_(*map(sa.literal, _decode_cursor(cursor))))
-        rows = self._select_rows(conditions, limit=limit + 1)
+            key, place = sa.tuple_(*_PAGE_KEY), sa.tuple_(*map(sa.literal, decode_cursor(cursor)))
+            conditions.append(key > place if oldest_first else key < place)
+        rows = self._select_rows(conditions, limit=limit + 1, oldest_first=oldest_first)
         operations = [self._operation(row) for row in rows[:limit]]
         if len(rows) <= limit:
             return OperationPage(operations, None)
         last = rows[limit - 1]
         return OperationPage(
-            operations, _encode_cursor(last["created_at"], last["created_at_ms"], last["workflow_uuid"])
+            operations, encode_cursor(last["created_at"], last["created_at_ms"], last["workflow_uuid"])
+        )
+
+    def resolve(self, fragment: str) -> str:
+        """Return the id that is meant by a whole one, by its beginning ("op_" and more) or its last six characters.
+
+        Raises:
+            NotFound: No operation fits.
+            AmbiguousId: Several do.
+        """
+        ids = SystemSchema.workflow_status.c.workflow_uuid
+        fragment = fragment.replace("\x00", "\N{REPLACEMENT CHARACTER}")  # which PostgreSQL would not even compare
+        fits = [ids == fragment]
+        if len(fragment) >= MIN_FRAGMENT_CHARACTERS and fragment.startswith("op_"):
+            fits.append(ids.startswith(fragment, autoescape=True))
+        if OPERATION_SUFFIX_PATTERN.fullmatch(fragment):
+            fits.append(ID_SUFFIX == fragment)
+        for fit in fits:
+            query = sa.select(ids).where(fit).order_by(ids.desc()).limit(MAX_CANDIDATES + 1)
+            with self._engine.connect() as connection:
+                found = connection.execute(query).scalars().all()
+            if len(found) == 1:
+                return str(found[0])
+            if found:
+                raise AmbiguousId(fragment, found[:MAX_CANDIDATES], are_all=len(found) <= MAX_CANDIDATES)
+        raise NotFound(
+            f"no operation {fragment!r}; `ktrdr operations list` shows those that exist",
+            reason="operation_not_found",
         )
 
     def children(self, operation_id: str) -> Operations:
@@ -169,13 +245,20 @@ class OperationStore:
         """
         self.get(operation_id)
         found = self._select(SystemSchema.workflow_status.c.parent_workflow_id == operation_id, limit=None)
-        return sorted(found, key=lambda child: child.created_at)
+        return sorted(found, key=_age)
 
     def active(self, operation_type: str) -> Operations:
         """Return the operations of a type that have not ended, oldest first."""
         table = SystemSchema.workflow_status
-        found = self._select(table.c.name == operation_type, table.c.status.in_(_ACTIVE), limit=None)
-        return sorted(found, key=lambda operation: operation.created_at)
+        may_go_on = STATUS.in_([status_literal(status) for status in OperationStatus if not status.is_terminal])
+        found = self._select(table.c.name == operation_type, may_go_on, limit=None)
+        return sorted(found, key=_age)
+
+    def with_metadata(self, operation_type: str, key: str, value: str, *, limit: int) -> Operations:
+        """Return the operations of a type whose metadata has this text under this key, newest first."""
+        table = SystemSchema.workflow_status
+        attribute = table.c.attributes[METADATA_PREFIX + key].as_string()
+        return self._select(table.c.name == operation_type, attribute == value, limit=limit)
 
     def count(self, operation_type: str) -> int:
         """Return how many operations of a type were ever created here."""
@@ -199,10 +282,11 @@ class OperationStore:
                 reason="operation_ended",
                 operation_id=operation_id,
             )
-        self._cancel_all([operation_id])
+        with self.exclusive_lock(TRIGGER_LOCK):  # not between the children and the parent of a family that is resumed
+            self._cancel_all([operation_id])
         # A parent that was about to start a child when it was cancelled may still have done so.
         for _ in range(_CANCEL_SWEEPS):
-            family = self._family(operation_id)
+            family = self.family(operation_id)
             if all(member.status.is_terminal for member in family):
                 break
             self._cancel_all([member.operation_id for member in family if not member.status.is_terminal])
@@ -216,31 +300,47 @@ class OperationStore:
         query = (
             sa.select(child.c.workflow_uuid)
             .join(parent, parent.c.workflow_uuid == child.c.parent_workflow_id)
-            .where(child.c.status.in_(_ACTIVE), parent.c.status == "CANCELLED")
+            .where(sa.or_(IN_FLIGHT, child.c.status == "DELAYED"), parent.c.status == "CANCELLED")
         )
-        with self._engine.connect() as connection:
-            orphans = connection.execute(query).scalars().all()
-        if orphans:
-            self._cancel_all(orphans)
 
-    def running_executors(self) -> set[str]:
-        """Return the executor ids that hold running operations, alive or not."""
+        def orphans() -> Sequence[str]:
+            with self._engine.connect() as connection:
+                return connection.execute(query).scalars().all()
+
+        if orphans():
+            # A family that is being resumed looks the same for a moment: its children come first.
+            with self.exclusive_lock(TRIGGER_LOCK):
+                self._cancel_all(orphans())
+
+    def was_lost(self, operation_id: str) -> bool:
+        """Whether an operation failed because every worker that tried it died."""
         table = SystemSchema.workflow_status
-        query = sa.select(table.c.executor_id).distinct().where(table.c.status == "PENDING")
+        query = sa.select(table.c.status).where(table.c.workflow_uuid == operation_id)
         with self._engine.connect() as connection:
-            return {name for name in connection.execute(query).scalars() if name}
+            return bool(connection.execute(query).scalar_one() == "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
+
+    def executor(self, operation_id: str) -> str | None:
+        """Return the executor id that holds, or last held, an operation."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.executor_id).where(table.c.workflow_uuid == operation_id)
+        with self._engine.connect() as connection:
+            found: str | None = connection.execute(query).scalar_one()
+        return found
+
+    def forget(self, operation_ids: Sequence[str]) -> None:
+        """Remove ended operations with their steps, inputs and outputs, in one transaction."""
+        self._client.delete_workflows([*operation_ids])
 
     def exclusive_lock(self, name: str) -> AbstractContextManager[None]:
         """Return a context that only one holder at a time is in, over all threads, processes and machines."""
         return exclusive_lock(self._database, name)
 
-    def is_owned_by(self, operation_id: str, executor_id: str) -> bool:
-        """Whether an operation runs and this executor holds it: else its work must stop and its word not count."""
+    def has_ended(self, operation_id: str) -> bool:
+        """Whether nothing more happens to an operation by itself."""
         table = SystemSchema.workflow_status
-        query = sa.select(table.c.status, table.c.executor_id).where(table.c.workflow_uuid == operation_id)
+        query = sa.select(table.c.status).where(table.c.workflow_uuid == operation_id)
         with self._engine.connect() as connection:
-            row = connection.execute(query).one_or_none()
-        return row is not None and tuple(row) == ("PENDING", executor_id)
+            return STATUS_BY_ENGINE_STATUS[connection.execute(query).scalar_one()].is_terminal
 
     def write_attributes(self, operation_id: str, attributes: dict[str, JsonValue]) -> None:
         """Merge top-level attributes into an operation's row."""
@@ -268,11 +368,12 @@ class OperationStore:
         ids = [operation.operation_id for operation in active if not operation.status.is_terminal]
         self._client.cancel_workflows(ids, cancel_children=True)
         for operation_id in operation_ids:
-            for member in reversed(self._family(operation_id)):  # a part does not end after its whole
+            for member in reversed(self.family(operation_id)):  # a part does not end after its whole
                 if member.status is OperationStatus.CANCELLED:
                     self.mark_once(member.operation_id, "completed_at")
 
-    def _family(self, operation_id: str) -> Operations:
+    def family(self, operation_id: str) -> Operations:
+        """Return an operation and everything it started, itself first."""
         family = [self.get(operation_id)]
         for member in family:  # grows while it is walked: children of children
             family.extend(self.children(member.operation_id))
@@ -281,7 +382,9 @@ class OperationStore:
     def _select(self, *conditions: sa.ColumnElement[bool], limit: int | None) -> Operations:
         return [self._operation(row) for row in self._select_rows(conditions, limit=limit)]
 
-    def _select_rows(self, conditions: Iterable[sa.ColumnElement[bool]], *, limit: int | None) -> Rows:
+    def _select_rows(
+        self, conditions: Iterable[sa.ColumnElement[bool]], *, limit: int | None, oldest_first: bool = False
+    ) -> Rows:
         table, outputs = SystemSchema.workflow_status, SystemSchema.workflow_output
         query = (
             sa.select(
@@ -290,6 +393,7 @@ class OperationStore:
                 table.c.name,
                 table.c.parent_workflow_id,
                 table.c.executor_id,
+                table.c.application_version,
                 table.c.created_at,
                 _CREATED_AT_MS.label("created_at_ms"),
                 table.c.completed_at,
@@ -299,15 +403,18 @@ class OperationStore:
             )
             .select_from(table.outerjoin(outputs, outputs.c.workflow_uuid == table.c.workflow_uuid))
             .where(*conditions)
-            .order_by(*(column.desc() for column in _PAGE_KEY))
-            .limit(limit)
         )
+        if limit is not None:  # a page; all of them are sorted by who asks, or the order would choose the index
+            order = (column.asc() if oldest_first else column.desc() for column in _PAGE_KEY)
+            query = query.order_by(*order).limit(limit)
         with self._engine.connect() as connection:
             return [*connection.execute(query).mappings()]
 
     def _operation(self, row: sa.RowMapping) -> Operation:
-        status = _STATUS[row["status"]]
+        status = STATUS_BY_ENGINE_STATUS[row["status"]]
         attributes: dict[str, Any] = row["attributes"] or {}
+        if not status.is_terminal and row["application_version"] not in (None, APPLICATION_VERSION):
+            attributes = {**attributes, **_stalled_attributes(row["application_version"])}
         ended_ms = attributes.get("completed_at") or row["completed_at"]
         return Operation(
             operation_id=row["workflow_uuid"],
@@ -349,6 +456,19 @@ def metadata_attributes(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return {METADATA_PREFIX + key: value for key, value in metadata.items()}
 
 
+def _stalled_attributes(version: str) -> dict[str, JsonValue]:
+    """Return what is shown of an operation that no worker of this version takes up."""
+    words = (
+        f"begun by a ktrdr whose operations are of version {version}; this one runs version {APPLICATION_VERSION} and "
+        "leaves it alone. Cancel it, or start a worker of that ktrdr"
+    )
+    return metadata_attributes({"stalled": words})
+
+
+def _age(operation: Operation) -> tuple[datetime, str]:
+    return operation.created_at, operation.operation_id
+
+
 def _progress(status: OperationStatus, written: dict[str, Any] | None, executor_id: str | None) -> Progress:
     if status is OperationStatus.COMPLETED:
         return Progress(100.0, "done")
@@ -360,19 +480,3 @@ def _progress(status: OperationStatus, written: dict[str, Any] | None, executor_
 
 def _optional_time(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else from_epoch_ms(milliseconds)
-
-
-def _encode_cursor(created_at: int, created_at_ms: int, operation_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{created_at}:{created_at_ms}:{operation_id}".encode()).decode()
-
-
-def _decode_cursor(cursor: str) -> tuple[int, int, str]:
-    try:
-        created_at, created_at_ms, operation_id = base64.urlsafe_b64decode(cursor.encode()).decode().split(":")
-        if not OPERATION_ID_PATTERN.fullmatch(operation_id):
-            raise ValueError(operation_id)
-        return int(created_at), int(created_at_ms), operation_id
-    except ValueError:
-        raise InvalidInput(
-            f"cursor: need the next_cursor of an earlier page, was {cursor!r}", reason="bad_cursor"
-        ) from None

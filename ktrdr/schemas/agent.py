@@ -11,6 +11,7 @@ from ktrdr.schemas.operations import OperationDocument
 MAX_BRIEF_CHARACTERS = 8_000
 MAX_SEED = 2**32 - 1
 DEFAULT_BUDGET_DAYS, MAX_BUDGET_DAYS = 7, 366
+DEFAULT_RECENT, MAX_RECENT = 20, 200
 
 
 class TriggerRequest(RequestBody):
@@ -84,3 +85,26 @@ class AgentStatus(Document):
     active: list[OperationDocument]
     last_cycle: OperationDocument | None
     budget: BudgetStanding
+
+
+class TriedStrategyDocument(Document):
+    """One strategy and how it ended. Figures of the test blocks are bands, so that nobody can rank by them."""
+
+    name: str
+    hypothesis: str
+    family: str | None = Field(description="trend, reversion, breakout or momentum, where its name says so")
+    symbol: str
+    timeframe: str
+    indicators: list[str]
+    outcome: str = Field(description="a reason such as `gate_failed:backtest:no_trades`, or what was done with it")
+    validation_accuracy: float | None
+    sharpe_ratio: str | None = Field(description="a band, out of sample and net of costs")
+    n_trades: str | None = Field(description="a band")
+    judgement: str | None = Field(description="the assessor's opinion, not a verdict")
+    suggestions: list[str]
+
+
+class TriedStrategies(Document):
+    """What was tried before, newest first."""
+
+    strategies: list[TriedStrategyDocument]

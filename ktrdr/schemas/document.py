@@ -1,17 +1,11 @@
 """What all wire shapes share: strictness, and how a time is written."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, PlainSerializer, ValidationError, model_validator
 
+from ktrdr.clock import format_time
 from ktrdr.errors import InvalidInput
-
-
-def format_time(moment: datetime) -> str:
-    """Return an aware time as ISO 8601 in UTC with milliseconds, `2017-05-01T08:00:00.000Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
 
 Timestamp = Annotated[AwareDatetime, PlainSerializer(format_time, when_used="json")]
 
@@ -26,6 +20,14 @@ class RequestBody(BaseModel):
     """A body that the API takes. A field it does not know is refused, never dropped."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="after")
+    def _refuse_nul(self) -> Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, str) and "\x00" in value:  # PostgreSQL stores no text with one
+                raise ValueError(f"{name}: must not hold a NUL character")
+        return self
 
     @classmethod
     def build(cls, **values: object) -> Self:

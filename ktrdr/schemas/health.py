@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from ktrdr.schemas.document import Document
 
 
@@ -10,7 +12,7 @@ class Health(Document):
 
     status: Literal["ok"] = "ok"
     version: str
-    workspace: str
+    workspace: str | None = Field(description="null where a token is needed: who asks here showed none")
 
 
 class Readiness(Document):

@@ -1,9 +1,9 @@
 """Operations on the wire: exactly the fields of an operation."""
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.schemas.document import Document, Timestamp
+from ktrdr.schemas.document import Document, RequestBody, Timestamp
 
 
 class ProgressDocument(Document):
@@ -42,3 +42,40 @@ class OperationList(Document):
 
     operations: list[OperationDocument]
     next_cursor: str | None
+
+
+class LogLineDocument(Document):
+    """One line of a worker's log. `time` is ISO 8601, UTC; `source` is the worker that wrote it."""
+
+    time: str
+    level: str
+    logger: str
+    source: str
+    operation_id: str
+    message: str
+    trace: str | None
+
+
+class OperationLog(Document):
+    """Lines about one operation and all it started, oldest first, and where the next page begins."""
+
+    lines: list[LogLineDocument]
+    next_cursor: str | None
+
+
+class PruneRequest(RequestBody):
+    """Forget operations that ended long ago."""
+
+    older_than: str = Field(
+        pattern=r"^([0-9]{1,6}[smh]|[0-9]{1,4}d)$", description="how long ago they must have ended: 90s, 15m, 12h, 30d"
+    )
+    dry_run: bool = Field(default=False, description="only say what would be forgotten")
+
+
+class PruneResult(Document):
+    """What was forgotten, or with `dry_run` would be."""
+
+    dry_run: bool
+    ended_before: Timestamp
+    n_operations: int
+    by_type: dict[str, int]

@@ -40,6 +40,9 @@ class StrategyDetail(Document):
     training: ResultDocument | None
     backtest: ResultDocument | None
     assessment: ResultDocument | None
+    accepted_findings: list[str] = Field(
+        default_factory=list, description="serious findings about the bars, used all the same because somebody said so"
+    )
     n_trials: int = Field(description="trials of the whole workspace so far: the more, the less the best one means")
 
 
@@ -48,6 +51,15 @@ class ValidationReport(Document):
 
     valid: bool
     faults: list[str]
+
+
+class DesignRequest(RequestBody):
+    """A strategy that an agent designed, to be stored with who made it."""
+
+    strategy: dict[str, JsonValue] | str = Field(description="the strategy as a document, or as YAML text")
+    designer: str = Field(min_length=1, max_length=200, description="who made it; design.json has it as `model`")
+    parent_strategies: list[str] = Field(default_factory=list, max_length=10, description="those it grew out of")
+    notes: str | None = Field(default=None, max_length=4000, description="why it is as it is")
 
 
 class TrainingRequest(RequestBody):

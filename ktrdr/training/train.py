@@ -1,8 +1,9 @@
 """Train a strategy: five walk-forward folds and the final model, all seeds, as one stack of networks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,9 +14,9 @@ from ktrdr.features.inputs import FeatureInputs, compute_inputs
 from ktrdr.labels.label import Labels, make_labels
 from ktrdr.market.bars import Bars
 from ktrdr.networks.chance import NetworkKey
-from ktrdr.networks.fit import FitSettings, FitState, NetworkTask, fit_stack
+from ktrdr.networks.fit import FitSettings, FitState, NetworkTask, fit_stack, start_state
 from ktrdr.networks.mlp import MlpShape, MlpStack
-from ktrdr.networks.runtime import torch_runtime
+from ktrdr.networks.runtime import machine_identity, torch_runtime
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.training.model import ModelDescription, TrainedModel, mean_probability
 from ktrdr.training.parts import TrainingPart, prepare_part, usable_rows
@@ -27,6 +28,37 @@ ProgressCallback = Callable[[float, str], None]
 
 _PERCENT_BEFORE_FIT = 5.0
 _PERCENT_AFTER_FIT = 97.0
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Where a fit goes on (None: from the start), and a word about it for whoever watches ("": nothing to say)."""
+
+    state: FitState | None
+    note: str = ""
+
+
+class FitMemory(Protocol):
+    """Keeps where a fit stands, so that another process can go on with it."""
+
+    def recall(self, identity: Mapping[str, str], start: FitState) -> Recalled:
+        """Return what was kept of the fit of this identity; `start` is its state before the first epoch."""
+        ...
+
+    def keep(self, state: FitState) -> None:
+        """Take note of a state, called after every epoch; it must not be changed."""
+        ...
+
+
+class NoMemory:
+    """Keeps nothing."""
+
+    def recall(self, identity: Mapping[str, str], start: FitState) -> Recalled:
+        """Return the start."""
+        return Recalled(None)
+
+    def keep(self, state: FitState) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +76,7 @@ def train_strategy(
     *,
     seed: int,
     on_progress: ProgressCallback,
+    memory: FitMemory | None = None,
     threads: int = 1,
 ) -> TrainingOutcome:
     """Train on the research window; equal arguments give bit-identical outcomes on one machine.
@@ -53,6 +86,8 @@ def train_strategy(
         bars: Its research bars.
         seed: What all randomness derives from; >= 0.
         on_progress: Called with a percentage (0..100) and a text, at most once an epoch and a part.
+        memory: Where an interrupted training of the same arguments on the same machine stands; it goes on from there
+            and ends with the same bits. None keeps nothing.
         threads: Threads of PyTorch. At this size a second one gains a fifth on an idle machine, and costs a factor of
             ten to thirty as soon as another process wants the core that it waits on.
 
@@ -69,8 +104,15 @@ def train_strategy(
     folds, parts = _prepare_parts(specification, bars, inputs, labels)
     n_features = parts[0].rows.fitted_inputs.shape[1]
     stack = MlpStack(MlpShape(n_features, specification.model.hidden, specification.model.dropout))
+    identity = {
+        **machine_identity(threads),
+        "strategy": specification.sha256(),
+        "snapshot": bars.snapshot,
+        "seed": str(seed),
+    }
+    fit = _Fit(stack, parts, specification, seed, identity, memory or NoMemory())
     with torch_runtime(threads):
-        state = _fit(stack, parts, specification, seed, on_progress)
+        state = fit.run(on_progress)
         on_progress(_PERCENT_AFTER_FIT, "predicting the test blocks")
         predictions = _predict_test_blocks(stack, parts, state, specification.training.seeds)
     report = _report(specification, bars, folds, parts, state, seed=seed, inputs=inputs)
@@ -103,32 +145,44 @@ def _prepare_parts(
     return folds, [*parts, final]
 
 
-def _fit(
-    stack: MlpStack,
-    parts: Sequence[TrainingPart],
-    specification: StrategySpecification,
-    seed: int,
-    on_progress: ProgressCallback,
-) -> FitState:
-    """Fit every part's networks; those of part p and replicate s have the place p * seeds + s."""
-    training = specification.training
-    tasks = [
-        NetworkTask(f"seed {replicate + 1} of {part.name}", NetworkKey(seed, (number, replicate)), number)
-        for number, part in enumerate(parts)
-        for replicate in range(training.seeds)
-    ]
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """The fit of every part's networks; those of part p and replicate s have the place p * seeds + s."""
 
-    def report_epoch(state: FitState) -> None:
-        n_running = int((~state.is_stopped).sum())
-        share = state.epoch / training.epochs
-        on_progress(
-            _PERCENT_BEFORE_FIT + share * (_PERCENT_AFTER_FIT - _PERCENT_BEFORE_FIT),
-            f"epoch {state.epoch} of at most {training.epochs}, {n_running} of {len(tasks)} networks still learn",
-        )
+    stack: MlpStack
+    parts: Sequence[TrainingPart]
+    specification: StrategySpecification
+    seed: int
+    identity: Mapping[str, str]
+    memory: FitMemory
 
-    on_progress(_PERCENT_BEFORE_FIT, f"fitting {len(tasks)} networks")
-    settings = FitSettings(training.epochs, training.batch_size, training.learning_rate, training.patience)
-    return fit_stack(stack, [part.rows for part in parts], tasks, settings, on_epoch=report_epoch)
+    def run(self, on_progress: ProgressCallback) -> FitState:
+        training = self.specification.training
+        tasks = [
+            NetworkTask(f"seed {replicate + 1} of {part.name}", NetworkKey(self.seed, (number, replicate)), number)
+            for number, part in enumerate(self.parts)
+            for replicate in range(training.seeds)
+        ]
+        start = start_state(self.stack, tasks)
+        recalled = self.memory.recall(self.identity, start)
+        words = f" ({recalled.note})" if recalled.note else ""
+
+        def finish_epoch(state: FitState) -> None:
+            # Kept before it is reported: a reader must never see progress that would be made again.
+            self.memory.keep(state)
+            n_running = int((~state.is_stopped).sum())
+            share = state.epoch / training.epochs
+            on_progress(
+                _PERCENT_BEFORE_FIT + share * (_PERCENT_AFTER_FIT - _PERCENT_BEFORE_FIT),
+                f"epoch {state.epoch} of at most {training.epochs}, {n_running} of {len(tasks)} networks still learn"
+                + words,
+            )
+
+        on_progress(_PERCENT_BEFORE_FIT, f"fitting {len(tasks)} networks{words}")
+        settings = FitSettings(training.epochs, training.batch_size, training.learning_rate, training.patience)
+        rows = [part.rows for part in self.parts]
+        state = start if recalled.state is None else recalled.state
+        return fit_stack(self.stack, rows, tasks, settings, on_epoch=finish_epoch, state=state)
 
 
 def _predict_test_blocks(stack: MlpStack, parts: Sequence[TrainingPart], state: FitState, n_seeds: int) -> Predictions:

@@ -22,6 +22,30 @@ def strategy_document(name="reversion_by_hand", *, symbol="EURUSD", timeframe="1
     }
 
 
+def detailed_strategy_document(name="reversion_in_calm", *, timeperiod=14, adx=14):
+    """A strategy as long as those that a language model writes."""
+    return strategy_document(name, timeperiod=timeperiod) | {
+        "hypothesis": (
+            "Stops below recent lows are run in thin hours; dealers who bought from the stopped sell back at a profit "
+            "within a day. It persists because leveraged retail positions keep being stopped. It should fail in strong "
+            "trends, where the lows are news and not stops."
+        ),
+        "indicators": {
+            "rsi": {"type": "RSI", "timeperiod": timeperiod},
+            "adx": {"type": "ADX", "timeperiod": adx},
+            "bands": {"type": "BBANDS", "timeperiod": 20, "nbdevup": 2, "nbdevdn": 2},
+        },
+        "fuzzy_sets": {
+            "stretch": {"input": "rsi", "partition": ["oversold", "neutral", "overbought"]},
+            "trend": {"input": "adx", "partition": ["weak", "fair", "strong"]},
+            "place": {"input": "bands.lowerband", "relative_to": "close", "partition": ["far", "near", "below"]},
+        },
+        "labels": {"type": "triple_barrier", "horizon": 24, "take_profit": 1.5, "stop_loss": 1.5},
+        "decision": {"enter": 0.56, "exit": 0.5, "direction": "both", "min_bars_between_trades": 2},
+        "risk": {"stop_loss": 2.0, "take_profit": 3.0, "max_holding_bars": 24},
+    }
+
+
 def training_report(*, accuracy=0.53, base_rate=0.5, accuracy_sd=0.004, coverage=1.0):
     fold = FoldReport(
         fold=1,

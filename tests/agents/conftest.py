@@ -6,15 +6,22 @@ import pytest
 from agent_desk import Desk
 
 from ktrdr.market.importer import import_file
+from ktrdr.market.request import ImportOptions
 from ktrdr.market.samples import install_samples
 from ktrdr.market.store import BarStore
 
 
 @pytest.fixture(scope="session")
-def sample_bars(tmp_path_factory):
+def bars_folder(tmp_path_factory):
+    """The data folder that `sample_bars` fills."""
+    return tmp_path_factory.mktemp("bars") / "data"
+
+
+@pytest.fixture(scope="session")
+def sample_bars(bars_folder):
     """The bundled samples, and one series without volume."""
-    folder = tmp_path_factory.mktemp("bars")
-    store = BarStore(folder / "data")
+    folder = bars_folder.parent
+    store = BarStore(bars_folder)
     install_samples(store)
     rng = np.random.default_rng(3)
     close = 100 * np.exp(np.cumsum(rng.normal(0, 0.002, 4000)))
@@ -31,7 +38,7 @@ def sample_bars(tmp_path_factory):
         }
     )
     frame.write_parquet(folder / "quiet.parquet")
-    import_file(store, folder / "quiet.parquet", symbol="NOVOLUME", timeframe="1h", calendar="24x7")
+    import_file(store, folder / "quiet.parquet", ImportOptions(symbol="NOVOLUME", timeframe="1h", calendar="24x7"))
     return store
 
 

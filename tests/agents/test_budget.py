@@ -7,16 +7,16 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from private_postgres import HOW_TO_INSTALL, private_postgres, server_binaries
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits, Usage
 from ktrdr.database.engine import open_database
-from ktrdr.database.tables import budget_attempts, budget_envelopes, create_tables
+from ktrdr.database.tables import create_tables
 from ktrdr.errors import BudgetExceeded, Conflict, NotFound
 
 RACER = Path(__file__).parent / "budget_racer.py"
@@ -35,29 +35,15 @@ class HandClock:
         return self.now
 
 
-@pytest.fixture(scope="session")
-def postgres_url():
-    binaries = server_binaries()
-    if binaries is None:
-        pytest.skip(HOW_TO_INSTALL)
-    with private_postgres(binaries) as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'state.sqlite'}"
-    return request.getfixturevalue("postgres_url")
+@pytest.fixture
+def url(database_url):
+    return database_url
 
 
 @pytest.fixture
 def database(url):
     database = open_database(url)
     create_tables(database)
-    with database.engine.begin() as connection:
-        connection.execute(budget_attempts.delete())
-        connection.execute(budget_envelopes.delete())
     yield database
     database.close()
 
@@ -98,8 +84,24 @@ def test_day_holds_as_many_whole_envelopes_as_fit_and_a_closed_one_gives_back_wh
     assert standing(ledger) == (0.1, 0.4, 0.5)
     ledger.open_envelope("c")
     assert ledger.open_cycles() == ["b", "c"]
-    with pytest.raises(Conflict, match="start a new cycle"):
+    with pytest.raises(Conflict, match=r"may cost \$0.30, and \$0.9000 of the day's"):
+        ledger.open_envelope("a")  # what is left of it no longer fits
+
+
+def test_a_cycle_that_goes_on_after_its_end_has_what_is_left_of_its_limit_over_all_attempts(ledger):
+    ledger.open_envelope("a")
+    reserve(ledger, "1", 0.3)
+    ledger.settle("1", amount_usd=0.1, usage=USAGE)
+    ledger.close_envelope("a")
+    ledger.open_envelope("a")
+    assert standing(ledger) == (0.1, 0.3, 0.6)
+    with pytest.raises(BudgetExceeded):
+        reserve(ledger, "2", 0.31)
+    reserve(ledger, "3", 0.3)
+    ledger.close_envelope("a")
+    with pytest.raises(Conflict, match=r"has spent \$0.4000 of the \$0.40") as refused:
         ledger.open_envelope("a")
+    assert refused.value.reason == "budget_exhausted"
 
 
 def test_calls_of_a_cycle_stay_within_its_envelope_and_the_error_carries_the_figures(ledger):
@@ -278,6 +280,8 @@ def test_report_splits_the_same_money_by_day_model_and_operation(ledger, clock):
     assert [each.key for each in report.operations] == ["design_b", "design_a"]
     assert [each.key for each in ledger.report(days=9).operations][-1] == "design_old"
     assert report.spent_usd + report.reserved_usd + report.remaining_usd == pytest.approx(1.0, abs=1e-12)
+    standing_now = asdict(ledger.standing())
+    assert standing_now == {name: getattr(report, name) for name in standing_now}
 
 
 def test_threads_that_reserve_at_once_get_exactly_what_there_is(ledger):

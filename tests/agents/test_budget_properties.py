@@ -97,6 +97,22 @@ class BudgetMachine(RuleBasedStateMachine):
         self.ledger.close_envelope(cycle)
         self.open_cycles.discard(cycle)
 
+    @precondition(lambda self: set(self.opened_on) - self.open_cycles)
+    @rule(data=st.data())
+    def go_on_with_an_ended_cycle(self, data):
+        cycle = data.draw(st.sampled_from(sorted(set(self.opened_on) - self.open_cycles)))
+        self.open_cycles.add(cycle)
+        fits = self.charged(cycle=cycle) < CYCLE and all(
+            self.may_be_charged_on(day) <= DAILY for day in self.days_from_today()
+        )
+        try:
+            self.ledger.open_envelope(cycle)
+        except Conflict:
+            assert not fits
+            self.open_cycles.discard(cycle)
+            return
+        assert fits
+
     @invariant()
     def no_day_and_no_cycle_is_charged_more_than_its_limit(self):
         assert all(self.charged(day=call.day) <= DAILY for call in self.calls.values())

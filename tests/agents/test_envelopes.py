@@ -12,6 +12,7 @@ from ktrdr.clock import utc_now
 from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
 from ktrdr.errors import Conflict
+from ktrdr.market.store import BarStore
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 
@@ -29,6 +30,7 @@ class Office:
             self.operations,
             settings,
             StrategyStore(settings.strategies_folder),
+            BarStore(settings.data_folder),
             self.budget,
             lambda asked: ChosenModel(asked or "offline", is_paid=asked is not None),
         )
@@ -83,6 +85,10 @@ def test_chore_closes_what_was_cancelled_or_never_begun_and_leaves_what_is_under
     shown = office.operations.get(cancelled).metadata
     # The second call was under way when everything stopped: nobody knows what it cost, so all of it is charged.
     assert (shown["input_tokens"], shown["output_tokens"], shown["cost_usd"]) == (900, 80, 0.13)
+
+    office.budget.settle("2", amount_usd=0.0, usage=None)  # its worker lived, and the call was refused after all
+    reconcile()
+    assert office.operations.get(cancelled).metadata["cost_usd"] == 0.03
 
     office.budget.open_envelope("op_agent_research_20260301_120000_abcdef")  # its trigger died before the cycle was
     reconcile()

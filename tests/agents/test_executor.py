@@ -123,11 +123,13 @@ def test_a_replay_after_a_crash_finds_what_it_had_saved_and_saves_nothing_twice(
 
 
 def test_what_a_killed_attempt_left_never_becomes_part_of_a_strategy(desk):
-    leftover = desk.attempts / "op_agent_design_20260301_120000_aaaaaa_strategy"
+    leftover = desk.attempts / "op_agent_design_20260301_120000_aaaaaa_strategy_1"
     leftover.mkdir(parents=True)
     (leftover / "strategy.yaml.part").write_text("half")
     save(desk.executor(), strategy_document("first_idea"))
-    assert desk.files() == ["strategies/first_idea/design.json", "strategies/first_idea/strategy.yaml"]
+    stored = [name for name in desk.files() if not name.startswith(".ktrdr/")]
+    assert stored == ["strategies/first_idea/design.json", "strategies/first_idea/strategy.yaml"]
+    assert [folder.name for folder in desk.attempts.iterdir()] == [leftover.name]
 
 
 def test_a_near_copy_and_a_taken_name_are_refused_by_name(desk):

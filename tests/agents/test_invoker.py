@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import socket
 import threading
 import time
@@ -12,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 import sqlalchemy as sa
 from agent_desk import PlainSteps
-from agent_documents import strategy_document, subject
+from agent_documents import detailed_strategy_document, gate, strategy_document, subject
 from fakes.anthropic_server import Answer, Hang, Raw, Refusal, priced, text, tool_use
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
@@ -124,23 +123,32 @@ def test_a_faulty_design_is_repaired_and_every_call_is_charged_as_billed(laborat
     assert all(row.reserved_nano_usd > row.settled_nano_usd for row in lab.rows())
 
 
-def test_a_typical_cycle_stays_within_its_tokens_and_dollars(laboratory, anthropic_server):
-    opinion = {
-        "judgement": "mediocre",
-        "strengths": ["Profit factor 1.3 over 64 trades."],
-        "weaknesses": ["One market."],
-        "suggestions": ["Test the same cause on an equity index."],
-    }
-    lab = laboratory(faulty(), faulty(), good(), Answer([tool_use("save_assessment", opinion)]))
-    assert asyncio.run(lab.design()).ok
+def test_a_typical_cycle_stays_within_its_tokens_and_dollars_however_much_was_tried(laboratory, anthropic_server):
+    remarks = [
+        f"{measured} is what a short holding time in a market of low costs would bring by luck"
+        for measured in ("Profit factor 1.3 over 64 trades", "Sharpe 0.8 with 64 trades", "Drawdown 12 %")
+    ]
+    opinion = {"judgement": "mediocre", "strengths": remarks, "weaknesses": remarks, "suggestions": remarks}
+    right = detailed_strategy_document("reversion_by_claude", timeperiod=60, adx=50)
+    wrong, worse = (
+        right | {"indicators": right["indicators"] | {"rsi": {"type": "RSI", "timeperiod": n}}} for n in (1, 0)
+    )
+    lab = laboratory(*map(save, (worse, wrong, right)), Answer([tool_use("save_assessment", opinion)]))
+    lab.desk.try_many(200)
+    assert asyncio.run(lab.design(brief="A reversion on EURUSD after stops were run, flat in strong trends.")).ok
     assert asyncio.run(lab.assess(subject(name="reversion_by_claude"))).ok
     sizes = [len(each.body) / 3.5 for each in anthropic_server.received]
     shares = [
         each.usage["cache_read_input_tokens"] / size
         for each, size in zip(anthropic_server.received, sizes, strict=True)
     ]
-    print(f"input tokens {sum(sizes):.0f}, output {anthropic_server.total('output_tokens')}, cached {shares}")  # noqa: T201
-    print(f"${anthropic_server.billed_usd:.4f}")  # noqa: T201
+    first_message = anthropic_server.received[0].document["messages"][0]["content"][0]["text"]
+    print(  # noqa: T201
+        f"\ninput tokens {sum(sizes):.0f} ({', '.join(f'{size:.0f}' for size in sizes)}), "
+        f"output {anthropic_server.total('output_tokens')}, cached {shares[1]:.0%} and {shares[2]:.0%}, "
+        f"${anthropic_server.billed_usd:.4f}; {first_message.count('overreaction_after')} of 200 strategies told of"
+    )
+    assert first_message.count("overreaction_after") >= 10
     assert sum(sizes) <= 12_000
     assert min(shares[1:3]) >= 0.6
     assert anthropic_server.total("output_tokens") <= 4_000
@@ -173,6 +181,7 @@ def test_what_was_answered_is_paid_for_whatever_it_was(laboratory, anthropic_ser
 
 
 FAR = {"retry-after": format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)}
+NOW = {"retry-after": format_datetime(datetime.now(UTC), usegmt=True)}
 OVERLOADED = Refusal(529, "overloaded_error")
 
 
@@ -189,7 +198,10 @@ OVERLOADED = Refusal(529, "overloaded_error")
         ([Refusal(429, "rate_limit_error", headers={"retry-after": "0.1"})] * 2, "rate_limited", 2, 2),
         ([Refusal(429, "rate_limit_error", headers={"retry-after": "120"})], "rate_limited", 1, 1),
         ([Refusal(429, "rate_limit_error", headers=FAR)], "rate_limited", 1, 1),
+        ([Refusal(429, "rate_limit_error", headers=NOW), good()], "saved", 2, 1),
         ([Refusal(429, "rate_limit_error")], "rate_limited", 1, 1),
+        ([Refusal(402, "billing_error")], "quota_exceeded", 1, 1),
+        ([Refusal(400, "invalid_request_error", "prompt is too long: 210000 tokens")], "context_window", 1, 1),
         ([OVERLOADED, good()], "saved", 2, 1),
         ([OVERLOADED] * 3, "overloaded", 3, 3),
         ([Answer(LOOK)] + [OVERLOADED] * 3, "overloaded", 4, 3),
@@ -241,10 +253,21 @@ def test_a_refused_connection_costs_nothing_and_reaches_nobody(desk):
     assert (result.reason, lab.charges()) == ("connection", [0.0])
 
 
-def test_the_phase_has_an_end_of_its_own(laboratory, anthropic_server):
-    lab = laboratory(Answer(LOOK), Hang(), KTRDR_AGENT_PHASE_TIMEOUT_S=0.8)
+@pytest.mark.parametrize(
+    ("second", "charge"),
+    [(Hang(), "reserved"), (Refusal(429, "rate_limit_error", headers={"retry-after": "15"}), 0.0)],
+    ids=["in a call", "in a back-off"],
+)
+def test_the_phase_has_an_end_of_its_own(laboratory, anthropic_server, second, charge):
+    lab = laboratory(Answer(LOOK), second, KTRDR_AGENT_PHASE_TIMEOUT_S=0.8)
     result = asyncio.run(lab.design())
-    assert (result.reason, lab.charges()[1]) == ("phase_timeout", "reserved")
+    assert (result.reason, lab.charges()[1], len(anthropic_server.received)) == ("phase_timeout", charge, 2)
+
+
+def test_an_assessor_that_only_talks_has_assessed_nothing(laboratory):
+    lab = laboratory(Answer([text("It is fine, I think.")]))
+    result = asyncio.run(lab.assess(subject()))
+    assert (result.ok, result.reason, result.turns) == (False, "no_assessment", 1)
 
 
 @pytest.mark.parametrize(
@@ -296,12 +319,14 @@ def test_cancelling_in_a_tool_makes_no_further_call(laboratory, anthropic_server
     assert lab.is_settled_as_billed(anthropic_server)
 
 
-def slow(execute, entered, leave):
-    def wait(name, arguments):
-        if name == "list_indicators":
+def slow(execute, entered, leave, tool="list_indicators"):
+    """Make the first run of a tool wait for `leave`."""
+
+    def wait(name, *arguments):
+        if name == tool and not entered.is_set():
             entered.set()
             leave.wait(10)
-        return execute(name, arguments)
+        return execute(name, *arguments)
 
     return wait
 
@@ -320,15 +345,46 @@ def test_a_tool_that_hangs_is_given_up_and_the_model_goes_on(laboratory, anthrop
     assert "took more than 0.2 s" in json.dumps(anthropic_server.received[1].document)
 
 
+@pytest.mark.parametrize(
+    ("following", "reason", "stored"),
+    [
+        (save(strategy_document("second_by_claude", timeperiod=40)), "saved", ["second_by_claude"]),
+        (Answer([text("I give up.")]), "no_strategy", []),
+        (Hang(), "cancelled", []),
+    ],
+    ids=["after another was saved", "after a failure", "after a cancellation"],
+)
+def test_a_save_that_was_given_up_stores_nothing_when_it_wakes_up(
+    laboratory, anthropic_server, following, reason, stored
+):
+    lab = laboratory(good("first_by_claude"), following, KTRDR_AGENT_TOOL_TIMEOUT_S=0.2)
+    executor, entered, leave = lab.desk.executor(OPERATION), threading.Event(), threading.Event()
+    executor.execute = slow(executor.execute, entered, leave, "save_strategy_config")
+
+    async def design():
+        task = asyncio.create_task(lab.design(executor))
+        if reason == "cancelled":
+            while not entered.is_set():
+                await asyncio.sleep(0.02)
+            task.cancel()
+        (ended,) = await asyncio.gather(task, return_exceptions=True)
+        leave.set()
+        return "cancelled" if isinstance(ended, asyncio.CancelledError) else ended.reason
+
+    assert asyncio.run(design()) == reason  # which waits for the thread that goes on
+    assert lab.desk.strategies.names() == stored
+    assert not any(lab.desk.attempts.iterdir())
+
+
 def test_a_tool_that_breaks_leaks_nothing_of_why(laboratory, anthropic_server):
     lab = laboratory(Answer(STUDY), good())
     executor = lab.desk.executor(OPERATION)
     execute = executor.execute
 
-    def break_down(name, arguments):
+    def break_down(name, *arguments):
         if name == "list_indicators":
             raise RuntimeError("postgresql://user:planted-password@host")
-        return execute(name, arguments)
+        return execute(name, *arguments)
 
     executor.execute = break_down
     assert asyncio.run(lab.design(executor)).ok
@@ -370,24 +426,70 @@ def test_a_model_is_chosen_in_one_place(desk):
     assert KEY not in repr(with_key)
 
 
-def test_after_a_crash_no_finished_call_is_made_again(laboratory, anthropic_server):
+class ProcessDied(BaseException):
+    """What passes by every handler, as the end of a process does."""
+
+
+class DyingSteps(PlainSteps):
+    """Dies when the first step that was not remembered yet, or the `after`th from there, is done but not remembered."""
+
+    def __init__(self, remembered, after):
+        super().__init__(remembered)
+        self._dies_at = len(remembered) + after
+
+    async def once(self, name, coroutine):
+        if len(self.results) == self._dies_at:
+            await coroutine()
+            raise ProcessDied
+        return await super().once(name, coroutine)
+
+
+def test_no_call_is_paid_twice_whenever_a_process_dies_even_between_paying_and_remembering(
+    laboratory, anthropic_server
+):
     lab = laboratory(Answer(LOOK), faulty(), good())
-    assert asyncio.run(lab.design()).ok
-    steps, rows = lab.steps.results, len(lab.rows())
-    for length in range(len(steps) + 1):  # a crash after any step: the rest is done afresh, the past is not
-        anthropic_server.received.clear()
-        if length < len(steps) - 1:  # else it died after the folder appeared, or was even remembered
-            shutil.rmtree(lab.desk.strategies.folder("reversion_by_claude"))
-        calls_left = sum(name == "llm_call" for name, _ in steps[length:])
-        anthropic_server.turns = [Answer(LOOK), faulty(), good()][3 - calls_left :]
-        lab.steps = PlainSteps(steps[:length])
-        result = asyncio.run(lab.design(lab.desk.executor(OPERATION)))
-        assert (result.ok, result.turns, anthropic_server.unexpected) == (True, 3, 0)
-        assert len(anthropic_server.received) == calls_left
-        rows += len(anthropic_server.received)
-        assert len(lab.rows()) == rows
-        assert [name for name, _ in lab.steps.results] == [name for name, _ in steps]
+    remembered, deaths, result = [], 0, None
+    while result is None:  # every step is done twice: once for a process that died before it could remember it
+        lab.steps = DyingSteps(remembered, after=min(deaths, 1))
+        try:
+            result = asyncio.run(lab.design(lab.desk.executor(OPERATION)))
+        except ProcessDied:
+            deaths, remembered = deaths + 1, lab.steps.results
+    assert deaths == len(lab.steps.results) == 7  # a look around, three calls and their tools
+    assert (result.ok, result.turns, len(anthropic_server.received), len(lab.rows())) == (True, 3, 3, 3)
+    assert lab.is_settled_as_billed(anthropic_server)
+    assert result.cost_usd == pytest.approx(anthropic_server.billed_usd)
     assert lab.desk.strategies.names() == ["reversion_by_claude"]
+    lab.ledger.forget_answers(CYCLE)
+    assert lab.ledger.paid_answer(OPERATION, 3) is None
+
+
+def test_an_assessor_is_shown_everything_measured_and_can_change_none_of_it(laboratory, anthropic_server):
+    opinion = {"judgement": "promising", "strengths": ["Sharpe 0.8"], "weaknesses": ["Few trades"], "suggestions": []}
+    forged = [
+        opinion | {"verdict": "candidate"},
+        opinion | {"metrics": {"sharpe_ratio": 3.0}, "gates": []},
+        opinion | {"judgement": "proven"},
+    ]
+    lab = laboratory(*(Answer([tool_use("save_assessment", each)]) for each in (*forged, opinion)))
+    lab.desk.executor(OPERATION).execute("save_strategy_config", {"strategy": strategy_document("reversion_by_hand")})
+    judged = subject(gates=(gate("training"), gate("backtest", reason="sharpe_below_threshold", bypassed=True)))
+    assert asyncio.run(lab.assess(judged)).ok
+    first, *later = (each.document["messages"] for each in anthropic_server.received)
+    shown = json.loads(first[0]["content"][0]["text"])
+    assert shown["training"]["accuracy"] == judged.training.accuracy
+    assert len(shown["training"]["folds"]["accuracy"]) == len(judged.training.folds)
+    assert shown["backtest"]["metrics"].items() >= {"sharpe_ratio": 0.8, "n_trades": 64, "costs_paid": 0.02}.items()
+    assert {"baselines", "verdict", "costs"} <= shown["backtest"].keys()
+    assert (shown["gates"], shown["design_cost_usd"]) == ([dict(each) for each in judged.gates], 0.01)
+    told = [json.dumps(each[-1]) for each in later]
+    assert "verdict: Extra inputs are not permitted" in told[0]
+    assert "metrics: Extra inputs are not permitted" in told[1]
+    assert "judgement: Input should be 'promising', 'mediocre' or 'poor'" in told[2]
+    stored = lab.desk.strategies.read_json("reversion_by_hand", "assessment.json")
+    assert (stored["judgement"], stored["verdict"]) == ("promising", judged.backtest.verdict)
+    assert stored["metrics"].items() >= judged.backtest.metrics.model_dump().items()
+    assert stored["gates"] == [dict(each) for each in judged.gates]
 
 
 def test_the_provider_prices_as_the_price_list_does(laboratory, anthropic_server):

@@ -74,6 +74,29 @@ def test_results_are_remembered_coarsely_so_that_nobody_can_climb_the_test_set(d
     assert (only.sharpe_ratio, only.n_trades) == (None, "below 1")
 
 
+def test_a_designer_pays_for_two_thousand_tokens_of_history_however_long_it_is(desk):
+    desk.try_many(200)
+    text = desk.executor().execute("get_recent_strategies", {"limit": 200})
+    assert len(json.dumps(text, ensure_ascii=False).encode()) <= 7_000  # as it is sent: JSON inside JSON
+    told = json.loads(text)
+    assert len(told) >= 6
+    assert told[0] == {
+        "name": "overreaction_after_the_london_fix_199",
+        "hypothesis": told[0]["hypothesis"],
+        "symbol": "EURUSD",
+        "timeframe": "1h",
+        "indicators": ["ADX", "BBANDS", "RSI"],
+        "outcome": "gate_failed:training:loss_too_high",
+        "validation_accuracy": 0.53,
+        "sharpe_ratio": "-1 to 0",
+        "n_trades": "30 to 100",
+        "judgement": "mediocre",
+        "suggestions": told[0]["suggestions"],
+    }
+    assert told[0]["hypothesis"].startswith("Stops below recent lows")
+    assert len(told[0]["suggestions"]) == 2
+
+
 def test_files_spoilt_by_hand_do_not_stop_memory(desk):
     store_strategies(desk, "trend_one", "plain_two")
     (desk.strategies.folder("trend_one") / "training.json").write_text('{"accuracy": 0.')

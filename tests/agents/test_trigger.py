@@ -16,6 +16,7 @@ from ktrdr.clock import utc_now
 from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
 from ktrdr.errors import InvalidInput, NotFound
+from ktrdr.market.store import BarStore
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 
@@ -23,8 +24,8 @@ SCRIPT = Path(__file__).parent / "trigger_many.py"
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return load_settings({"KTRDR_WORKSPACE": str(tmp_path)})
+def settings(tmp_path, database_url):
+    return load_settings({"KTRDR_WORKSPACE": str(tmp_path), "KTRDR_DATABASE_URL": database_url})
 
 
 @pytest.fixture
@@ -44,12 +45,18 @@ def store(database):
 def cycle_trigger(settings, store, database):
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     return CycleTrigger(
-        store, settings, StrategyStore(settings.strategies_folder), budget, model_chooser(settings.agent)
+        store,
+        settings,
+        StrategyStore(settings.strategies_folder),
+        BarStore(settings.data_folder),
+        budget,
+        model_chooser(settings.agent),
     )
 
 
 def test_of_twenty_simultaneous_triggers_from_two_processes_one_starts(settings, store):
-    environment = {**os.environ, "KTRDR_WORKSPACE": str(settings.workspace)}
+    variables = {"KTRDR_WORKSPACE": str(settings.workspace), "KTRDR_DATABASE_URL": settings.database_url}
+    environment = {**os.environ, **variables}
     command = [sys.executable, str(SCRIPT)]
     pipe = subprocess.PIPE
     processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) for _ in range(2)]
@@ -61,7 +68,7 @@ def test_of_twenty_simultaneous_triggers_from_two_processes_one_starts(settings,
     answers = [answer for process in processes for answer in json.loads(process.communicate(timeout=60)[0])]
     assert Counter(outcome for outcome, _ in answers) == {"started": 1, "active_cycle_exists": 19}
     assert len({operation_id for _, operation_id in answers}) == 1
-    assert store.count("agent_research") == 1
+    assert len(store.list(type="agent_research").operations) == 1
 
 
 def test_every_cycle_without_a_seed_takes_the_next_one(cycle_trigger, store):
@@ -78,4 +85,4 @@ def test_what_cannot_be_done_is_refused_before_anything_is_stored(cycle_trigger,
         cycle_trigger.trigger(CycleRequest(strategy="unknown_one"))
     with pytest.raises(InvalidInput, match="offline"):
         cycle_trigger.trigger(CycleRequest(model="gpt-99"))
-    assert store.count("agent_research") == 0
+    assert len(store.list(type="agent_research").operations) == 0

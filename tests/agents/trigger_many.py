@@ -11,6 +11,7 @@ from ktrdr.clock import utc_now
 from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
 from ktrdr.errors import Conflict
+from ktrdr.market.store import BarStore
 from ktrdr.operations.store import OperationStore
 from ktrdr.strategy.store import StrategyStore
 
@@ -19,7 +20,9 @@ database = open_database(settings.database_url)
 budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
 strategies = StrategyStore(settings.strategies_folder)
 chooser = model_chooser(settings.agent)
-cycle_trigger = CycleTrigger(OperationStore(database, utc_now), settings, strategies, budget, chooser)
+cycle_trigger = CycleTrigger(
+    OperationStore(database, utc_now), settings, strategies, BarStore(settings.data_folder), budget, chooser
+)
 
 
 def trigger(_: int) -> list[str]:

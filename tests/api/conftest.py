@@ -1,15 +1,19 @@
 """The real app on a real workspace, spoken to without a socket."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from hypothesis import settings
 
 from ktrdr.api.app import close_app, create_app
 from ktrdr.config import load_settings
+
+# For `make fuzz`: known before pytest reads its options.
+settings.register_profile("thorough", deadline=None, max_examples=300)
 
 
 class AppClient:
@@ -43,7 +47,19 @@ def workspace(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(workspace: Path) -> Iterator[AppClient]:
-    app = create_app(load_settings({"KTRDR_WORKSPACE": str(workspace)}))
-    yield AppClient(app)
-    close_app(app)
+def open_client(workspace: Path) -> Iterator[Callable[..., AppClient]]:
+    """A function that opens an app on the workspace, with more settings if need be."""
+    apps: list[FastAPI] = []
+
+    def open_with(**environment: str) -> AppClient:
+        apps.append(create_app(load_settings({"KTRDR_WORKSPACE": str(workspace), **environment})))
+        return AppClient(apps[-1])
+
+    yield open_with
+    for app in apps:
+        close_app(app)
+
+
+@pytest.fixture
+def client(open_client: Callable[..., AppClient]) -> AppClient:
+    return open_client()

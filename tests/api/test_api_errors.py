@@ -56,6 +56,7 @@ def test_every_class_of_the_error_tree_has_a_code_of_its_own_or_of_its_parent():
     classes = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
     special = {
         errors.StrategyInvalid: lambda: errors.StrategyInvalid(["fault"]),
+        errors.AmbiguousId: lambda: errors.AmbiguousId("op_", ["op_a", "op_b"], are_all=True),
         errors.PricingUnknown: lambda: errors.PricingUnknown("model", "provider"),
         errors.BudgetExceeded: lambda: errors.BudgetExceeded("day", needed_usd=0.1, spent_usd=5.0, limit_usd=5.0),
     }

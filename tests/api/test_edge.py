@@ -6,13 +6,16 @@ import pytest
 from fastapi import FastAPI, Request
 from starlette.datastructures import Headers
 
-from ktrdr.api.edge import BodyLimits, EdgeMiddleware, refused_because
+from ktrdr.api.access import AccessPolicy
+from ktrdr.api.edge import BodyLimits, EdgeMiddleware
 from ktrdr.api.errors import install_error_handlers
 
 
 def _app() -> FastAPI:
     app = FastAPI()
-    app.add_middleware(EdgeMiddleware, body_limits=BodyLimits(1000, {"/large": 2000}))
+    app.add_middleware(
+        EdgeMiddleware, access=AccessPolicy(None), body_limits=BodyLimits(1000, {"/large": 2000}, patience_s=0.2)
+    )
     install_error_handlers(app)
 
     @app.post("/large")
@@ -25,6 +28,11 @@ def _app() -> FastAPI:
         raise ZeroDivisionError("a secret that must stay inside")
 
     return app
+
+
+def refused_because(method, headers, path="/api/v1/operations", policy=AccessPolicy(None)):  # noqa: B008
+    refusal = policy.refusal(method, path, headers)
+    return refusal and (refusal.reason, refusal.status.value, refusal.headers.get("www-authenticate"))
 
 
 def _send(method: str, path: str, **options) -> httpx.Response:
@@ -96,6 +104,50 @@ def test_unexpected_error_is_logged_with_its_trace_and_answered_without_it(caplo
     assert "Traceback" not in response.text
     [record] = caplog.records
     assert record.exc_info[0] is ZeroDivisionError
+
+
+TOKEN = "0123456789abcdef-secret"
+
+
+@pytest.mark.parametrize(
+    ("shown", "reason"),
+    [
+        (None, "token_missing"),
+        ("Basic " + TOKEN, "token_missing"),
+        ("Bearer", "token_wrong"),
+        ("Bearer " + TOKEN[:-1], "token_wrong"),
+        ("Bearer \xe9", "token_wrong"),
+        ("Bearer " + TOKEN, None),
+        ("bearer  " + TOKEN, None),
+    ],
+)
+def test_with_a_token_every_route_but_health_needs_it_and_the_refusal_says_how(shown, reason):
+    policy = AccessPolicy(TOKEN)
+    headers = Headers({"host": "localhost", **({} if shown is None else {"authorization": shown})})
+    refusal = refused_because("GET", headers, policy=policy)
+    assert (None if refusal is None else (refusal[0], refusal[1], refusal[2][:6])) == (
+        None if reason is None else (reason, 401, "Bearer")
+    )
+    assert refused_because("GET", headers, "/health", policy) is None
+    assert TOKEN not in repr(policy)
+
+
+def test_server_that_others_can_reach_answers_to_any_name_but_to_no_page_of_another_site():
+    policy = AccessPolicy(TOKEN, is_loopback=False)
+    shown = {"host": "lab.example:8000", "authorization": f"Bearer {TOKEN}"}
+    assert refused_because("POST", Headers(shown), policy=policy) is None
+    assert refused_because("POST", Headers({**shown, "origin": "http://evil.example"}), policy=policy)
+
+
+async def _dripping():
+    for _ in range(100):
+        yield b"x"
+        await asyncio.sleep(0.02)
+
+
+def test_body_that_drips_is_given_up():
+    response = _send("POST", "/small", content=_dripping())
+    assert (response.status_code, response.json()["reason"]) == (408, "request_too_slow")
 
 
 async def _chunks(total: int):

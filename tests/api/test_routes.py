@@ -1,5 +1,7 @@
 import asyncio
 import json
+import os
+import socket
 import sqlite3
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import ktrdr.market
 from ktrdr.api.app import create_app
 from ktrdr.config import load_settings
 from ktrdr.errors import WorkspaceUnusable
+from ktrdr.operations.leases import FileLeases
 
 API = "/api/v1"
 BUNDLED = Path(ktrdr.market.__file__).parent / "bundled"
@@ -40,19 +43,36 @@ def test_routes_are_those_of_the_design(client):
         "POST /agent/trigger",
         "GET /agent/status",
         "GET /agent/budget",
+        "GET /agent/memory",
+        "POST /agent/schedules",
+        "GET /agent/schedules",
+        "POST /agent/schedules/{schedule}/pause",
+        "POST /agent/schedules/{schedule}/resume",
+        "DELETE /agent/schedules/{schedule}",
         "GET /operations",
         "GET /operations/{operation_id}",
         "GET /operations/{operation_id}/children",
         "GET /operations/{operation_id}/events",
+        "GET /operations/{operation_id}/logs",
         "POST /operations/{operation_id}/cancel",
+        "POST /operations/prune",
+        "POST /operations/{operation_id}/resume",
+        "POST /operations/{operation_id}/retry",
         "POST /training",
         "POST /backtests",
         "GET /strategies",
         "GET /strategies/{name}",
         "POST /strategies/validate",
         "POST /strategies",
+        "POST /strategies/designs",
+        "GET /indicators",
         "GET /markets",
+        "GET /workers",
+        "GET /markets/quality",
         "POST /markets/samples",
+        "POST /markets/fetch",
+        "POST /markets/{symbol}/{timeframe}/accept-findings",
+        "POST /markets/{symbol}/{timeframe}/adjust",
         "POST /markets/import",
         "GET /health",
         "GET /ready",
@@ -69,7 +89,7 @@ def test_every_error_is_described_as_the_problem_document_that_it_is(client):
         if code >= "400" and "TriggerRefused" not in str(response)
     }
     assert {media_type for _, media_type in problems} == {"application/problem+json"}
-    assert {code for code, _ in problems} == {"404", "409", "422", "503"}
+    assert {code for code, _ in problems} == {"400", "401", "403", "404", "408", "409", "413", "422", "503"}
 
 
 def test_one_of_many_simultaneous_triggers_starts_and_the_others_name_it(client):
@@ -150,7 +170,15 @@ def test_operations_are_paged_newest_first_and_filtered(client):
 
 
 @pytest.mark.parametrize(
-    ("method", "suffix"), [("GET", ""), ("GET", "/children"), ("GET", "/events"), ("POST", "/cancel")]
+    ("method", "suffix"),
+    [
+        ("GET", ""),
+        ("GET", "/children"),
+        ("GET", "/events"),
+        ("POST", "/cancel"),
+        ("POST", "/resume"),
+        ("POST", "/retry"),
+    ],
 )
 def test_unknown_operation_is_404_on_every_route_even_where_the_answer_is_a_stream(client, method, suffix):
     response = client.request(method, UNKNOWN + suffix)
@@ -245,7 +273,7 @@ def test_training_needs_a_strategy_and_its_bars_and_a_backtest_a_training(client
 
 
 def test_samples_are_installed_once_and_a_training_on_them_starts(client):
-    assert client.get(f"{API}/markets").json() == {"markets": []}
+    assert client.get(f"{API}/markets").json() == {"markets": [], "damaged": []}
     installed = client.post(f"{API}/markets/samples")
     assert installed.status_code == 201
     assert {(series["symbol"], series["timeframe"]) for series in installed.json()["markets"]} == {
@@ -293,7 +321,7 @@ def test_upload_that_cannot_be_read_with_certainty_changes_nothing(
 ):
     response = _import(client, content, filename, **fields)
     assert (response.status_code, response.json()["reason"]) == (422, reason)
-    assert client.get(f"{API}/markets").json() == {"markets": []}
+    assert client.get(f"{API}/markets").json() == {"markets": [], "damaged": []}
     assert not (workspace / "data").exists()
 
 
@@ -307,7 +335,39 @@ def test_health_needs_no_database_and_readiness_does(client, workspace):
     assert (response.status_code, response.json()["reason"]) == (503, "database_unavailable")
 
 
+def test_state_file_that_is_spoilt_under_a_running_server_is_said_to_be(client, workspace):
+    client.app.state.composition.database.close()
+    (workspace / ".ktrdr" / "state.sqlite").write_bytes(b"no database, " * 1000)
+    for path in ("/ready", f"{API}/operations", f"{API}/agent/status"):
+        response = client.get(path)
+        assert (response.status_code, response.json()["reason"]) == (503, "database_damaged")
+        assert int(response.headers["retry-after"]) > 0
+    assert client.get("/health").status_code == 200
+
+
 def test_workspace_that_is_a_file_is_refused_before_anything_is_served(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(WorkspaceUnusable, match="--workspace"):
         create_app(load_settings({"KTRDR_WORKSPACE": str(tmp_path / "file")}))
+
+
+def test_workers_show_who_works_on_what_and_what_waits(client, workspace):
+    assert client.get(f"{API}/workers").json() == {
+        "workers": [],
+        "queues": [{"queue": queue, "waiting": 0, "served": False} for queue in ("cycles", "compute")],
+    }
+    lease = FileLeases(workspace / ".ktrdr").lease(["cycles"], on_lost=lambda: None)
+    store = client.app.state.composition.operation_store
+    held, lost, _ = (store.enqueue("training", queue="compute", payload={}, metadata={}).operation_id for _ in range(3))
+    with sqlite3.connect(workspace / ".ktrdr" / "state.sqlite") as connection:
+        for operation_id, executor_id in {held: lease.executor_id, lost: "worker-9-gone"}.items():
+            change = "UPDATE workflow_status SET status = 'PENDING', executor_id = ? WHERE workflow_uuid = ?"
+            connection.execute(change, (executor_id, operation_id))
+    connection.close()
+    answer = client.get(f"{API}/workers").json()
+    lease.release()
+    alive, gone = answer["workers"]
+    assert (alive["worker"], alive["pid"], alive["host"]) == (lease.executor_id, os.getpid(), socket.gethostname())
+    assert (alive["alive"], alive["running"], alive["queues"]) == (True, [held], ["cycles"])
+    assert (gone["worker"], gone["alive"], gone["running"], gone["last_seen"]) == ("worker-9-gone", False, [lost], None)
+    assert answer["queues"][1] == {"queue": "compute", "waiting": 1, "served": False}

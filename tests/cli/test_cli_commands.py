@@ -24,7 +24,7 @@ def strategy_file(tmp_path):
 def test_empty_workspace_has_nothing_and_says_how_to_begin(ktrdr):
     assert ktrdr("operations", "list", "--json").document == {"operations": [], "next_cursor": None}
     assert ktrdr("strategies", "list", "--json").document == {"strategies": []}
-    assert ktrdr("data", "list", "--json").document == {"markets": []}
+    assert ktrdr("data", "list", "--json").document == {"markets": [], "damaged": []}
     status = ktrdr("agent", "status", "--json").document
     assert status.pop("budget")["remaining_usd"] == 5.0
     assert status == {"status": "idle", "operation": None, "active": [], "last_cycle": None}
@@ -43,12 +43,17 @@ def test_empty_workspace_has_nothing_and_says_how_to_begin(ktrdr):
         (["operations", "show", b"\xff".decode(errors="surrogateescape")], 2, "invalid_input", "not UTF-8"),
         (["operations", "list", "--cursor", "nonsense"], 2, None, "cursor"),
         (["operations", "list", "--limit", "0"], 2, "usage", "--limit"),
+        (["operations", "list", "--since", "yesterday"], 2, "invalid_input", "--since"),
+        (["operations", "logs", "abcdef"], 4, "operation_not_found", "abcdef"),
+        (["operations", "prune", "--older-than", "30"], 2, "invalid_input", "older_than"),
         (["operations", "lst"], 2, "usage", "Did you mean 'list'?"),
         (["agent", "trigger", "--seed", "-1"], 2, "usage", "--seed"),
         (["agent", "trigger", "--brief", "x" * 9000], 2, "invalid_input", "brief"),
         (["agent", "trigger", "--workspace"], 2, "invalid_input", "--workspace"),
         (["worker", "--queues", "cycles,nonsense"], 2, "usage", "was 'nonsense'"),
-        (["serve", "--host", "0.0.0.0"], 2, "invalid_input", "KTRDR_API_TOKEN"),
+        (["serve", "--host", "0.0.0.0"], 2, "token_needed", "KTRDR_API_TOKEN"),
+        (["mcp", "--transport", "http", "--host", "0.0.0.0"], 2, "invalid_input", "loopback"),
+        (["mcp", "--port", "8001"], 2, "usage", "--transport http"),
         (["agent", "cancel"], 4, "no_active_cycle", "no cycle is active"),
         (["agent", "trigger", "--detach"], 2, "server_needed", "ktrdr serve"),
         (["strategies", "show", "nobody_has_it"], 4, "unknown_strategy", "nobody_has_it"),
@@ -112,7 +117,7 @@ def test_bars_are_imported_and_listed_and_what_was_assumed_is_said(ktrdr, tmp_pa
     assert (series["symbol"], series["calendar"]) == ("COIN", "24x7")
     for notice in imported.document["notices"]:
         assert f"note: {notice}" in imported.stderr
-    assert ktrdr("data", "list", "--json").document == {"markets": [series]}
+    assert ktrdr("data", "list", "--json").document["markets"] == [series]
     assert "COIN" in ktrdr("data", "list").stdout
 
 

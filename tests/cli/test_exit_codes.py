@@ -20,6 +20,7 @@ from ktrdr.errors import (
         (ServerUnreachable("x"), 3),
         (NotFound("x"), 4),
         (Conflict("x", reason="active_cycle_exists"), 1),
+        (Conflict("x", reason="gate_refused"), 5),
         (Conflict("x", reason="budget_exhausted"), 6),
         (WorkspaceUnusable("x"), 1),
         (KtrdrError("x", reason="internal_error"), 1),

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 HEAVY = ("torch", "fastapi", "httpx", "rich", "pydantic", "opentelemetry", "dbos", "polars", "numba", "sqlalchemy")
+HEAVY += ("mcp", "mcp_types", "pydantic_ai", "anthropic", "openai", "genai_prices")
 PROBE = f"""
 import sys, time
 from ktrdr.cli.__main__ import run_command
@@ -12,8 +13,8 @@ loaded = [name for name in {HEAVY!r} if name in sys.modules]
 print(code, loaded, time.process_time(), file=sys.stderr)
 """
 COMMANDS = {
-    "agent": ("trigger", "status", "cancel"),
-    "operations": ("list", "show", "cancel", "watch"),
+    "agent": ("trigger", "status", "cancel", "schedule"),
+    "operations": ("list", "show", "cancel", "watch", "logs", "prune"),
     "strategies": ("list", "show", "validate"),
     "data": ("samples", "import", "list"),
 }
@@ -26,7 +27,17 @@ def _probe(*arguments):
     return int(code), loaded, float(cpu_s), done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["agent", "--help"], ["agent", "trigger", "--help"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["agent", "--help"],
+        ["agent", "trigger", "--help"],
+        ["agent", "schedule", "--help"],
+        ["mcp", "--help"],
+        ["--version"],
+    ],
+)
 def test_help_imports_nothing_heavy(arguments):
     code, loaded, _, text = _probe(*arguments)
     assert (code, loaded) == (0, "[]")
@@ -40,14 +51,25 @@ def test_help_costs_at_most_120_ms_of_cpu_time():
 
 def test_help_lists_every_command_of_the_design_and_each_explains_itself(ktrdr):
     root = ktrdr("--help").stdout
-    for name in ("agent", "operations", "strategies", "data", "train", "backtest", "serve", "worker", "--workspace"):
+    for name in (
+        "agent",
+        "operations",
+        "strategies",
+        "data",
+        "train",
+        "backtest",
+        "serve",
+        "worker",
+        "mcp",
+        "--workspace",
+    ):
         assert f"  {name}" in root
     for group, names in COMMANDS.items():
         listed = ktrdr(group, "--help").stdout
         for name in names:
             assert f"  {name}  " in listed
             assert "--json" in ktrdr(group, name, "--help").stdout
-    for name in ("train", "backtest", "serve", "worker"):
+    for name in ("train", "backtest", "serve", "worker", "mcp"):
         assert "--json" in ktrdr(name, "--help").stdout
 
 

@@ -7,38 +7,43 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
-from ktrdr.operations.leases import live_workers
+from ktrdr.operations.leases import FileLeases
 
 KTRDR = [sys.executable, "-m", "ktrdr.cli"]
 
 
-def _environment(workspace):
+TOKEN = "a-token-that-nobody-else-has"
+
+
+def _environment(workspace, **variables):
     own = {name: value for name, value in os.environ.items() if not name.startswith("KTRDR_")}
-    return {**own, "KTRDR_WORKSPACE": str(workspace)}
+    return {**own, "KTRDR_WORKSPACE": str(workspace), **variables}
 
 
-def _start(workspace, *arguments):
+def _start(workspace, *arguments, **variables):
     return subprocess.Popen(
         [*KTRDR, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=_environment(workspace),
+        env=_environment(workspace, **variables),
     )
 
 
 @contextmanager
-def _serving(workspace, workers):
-    server = _start(workspace, "serve", "--port", "0", "--workers", str(workers), "--json")
+def _serving(workspace, workers, *options, **variables):
+    command = ("serve", "--port", "0", "--workers", str(workers), "--json", *options)
+    server = _start(workspace, *command, **variables)
     try:
         yield server, json.loads(server.stdout.readline())
     finally:
         server.send_signal(signal.SIGTERM)
-        server.communicate(timeout=20)
+        server.stderr_text = server.communicate(timeout=20)[1]
 
 
 def _wait_until(question):
@@ -136,16 +141,54 @@ def test_page_of_another_site_is_refused_over_a_real_socket(idle_server):
     assert _operations(serving, status="pending") == []
 
 
+def test_watch_goes_on_when_the_server_was_restarted(tmp_path):
+    with _serving(tmp_path, 0) as (_, serving):
+        accepted = json.loads(_start(tmp_path, "agent", "trigger", "--detach", "--json").communicate(timeout=20)[0])
+        # By its last characters: whatever reads an id takes part of one.
+        watching = _start(tmp_path, "operations", "watch", accepted["operation_id"][-6:], "--json")
+        assert json.loads(watching.stdout.readline())["status"] == "pending"
+    port = serving["url"].rpartition(":")[2]
+    with _serving(tmp_path, 0, "--port", port) as (_, again):
+        assert again["url"] == serving["url"]
+        _cancel(again, accepted["operation_id"])
+        stdout, stderr = watching.communicate(timeout=20)
+    assert [json.loads(line)["status"] for line in stdout.splitlines()] == ["cancelled"]
+    assert "trying again" in stderr
+
+
+def test_address_that_others_can_reach_is_served_with_a_token_only(tmp_path):
+    refused = _start(tmp_path, "serve", "--host", "0.0.0.0", "--port", "0")
+    _, stderr = refused.communicate(timeout=20)
+    assert (refused.returncode, "KTRDR_API_TOKEN" in stderr, len(stderr.splitlines())) == (2, True, 1)
+    with _serving(tmp_path, 0, "--host", "0.0.0.0", KTRDR_API_TOKEN=TOKEN) as (server, serving):
+        answer = httpx.get(f"{serving['url']}/api/v1/operations", trust_env=False)
+        assert (answer.status_code, answer.json()["reason"]) == (401, "token_missing")
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        health = httpx.get(f"{serving['url']}/health", trust_env=False)
+        assert (health.status_code, health.json()["workspace"]) == (200, None)
+        told = _start(tmp_path, "agent", "status", "--json", KTRDR_API_TOKEN=TOKEN)
+        assert json.loads(told.communicate(timeout=20)[0])["status"] == "idle"
+        stranger = _start(tmp_path, "agent", "status")
+        assert "KTRDR_API_TOKEN" in stranger.communicate(timeout=20)[1]
+        assert stranger.returncode == 2
+        command_line = Path(f"/proc/{server.pid}/cmdline").read_bytes()
+        said = [command_line.decode(), json.dumps(serving)]
+        said += [path.read_text(errors="replace") for path in (tmp_path / ".ktrdr").iterdir() if path.is_file()]
+    said.append(server.stderr_text)
+    assert not [text for text in said if TOKEN in text]
+
+
 def test_server_replaces_a_dead_worker_and_takes_all_along_when_it_is_told_to_stop(tmp_path):
     state = tmp_path / ".ktrdr"
+    leases = FileLeases(state)
     with _serving(tmp_path, workers=2) as (server, serving):
-        first, second = live_workers(state)
+        first, second = leases.workers()
         assert httpx.get(f"{serving['url']}/ready", trust_env=False).json()["workers"] == 2
         os.kill(first.pid, signal.SIGKILL)
-        replaced = _wait_until(lambda: {worker.pid for worker in live_workers(state)} - {first.pid, second.pid})
+        replaced = _wait_until(lambda: {worker.pid for worker in leases.workers()} - {first.pid, second.pid})
         assert len(replaced) == 1
         with httpx.stream("GET", f"{serving['url']}/health", trust_env=False):
             server.send_signal(signal.SIGINT)
             assert server.wait(timeout=20) == 0
-    assert live_workers(state) == []
+    assert leases.workers() == []
     assert not (state / "server.json").exists()

@@ -7,8 +7,8 @@ from ktrdr.config import load_settings
 from ktrdr.connect.connection import connect
 from ktrdr.connect.hosted_app import hosted_app
 from ktrdr.connect.server_file import register_server
+from ktrdr.connect.worker_process import live_workers_of
 from ktrdr.errors import InvalidInput, ServerUnreachable
-from ktrdr.operations.leases import live_workers
 
 
 def _run(settings, question, *, will_work=False):
@@ -32,7 +32,7 @@ def _closed_port():
 def test_without_a_server_the_app_is_hosted_in_this_process_and_starts_no_worker_for_a_look(tmp_path):
     settings = load_settings({"KTRDR_WORKSPACE": str(tmp_path)})
     assert _run(settings, _status) == (True, None, "idle")
-    assert live_workers(settings.state_folder) == []
+    assert live_workers_of(settings) == []
 
 
 def test_worker_that_will_be_needed_starts_with_the_connection_and_ends_with_it(tmp_path):
@@ -40,10 +40,10 @@ def test_worker_that_will_be_needed_starts_with_the_connection_and_ends_with_it(
 
     async def count(connection):
         await connection.ensure_worker()
-        return len(live_workers(settings.state_folder))
+        return len(live_workers_of(settings))
 
     assert _run(settings, count, will_work=True) == (True, None, 1)
-    assert live_workers(settings.state_folder) == []
+    assert live_workers_of(settings) == []
 
 
 def test_named_server_is_asked_and_none_other_even_if_it_does_not_answer(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -54,7 +55,9 @@ def test_server_of_another_process_is_found_until_it_is_killed(tmp_path):
 
 
 def test_new_server_is_not_taken_for_its_killed_predecessor(tmp_path):
-    (tmp_path / "server.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "pid": 1}))
+    (tmp_path / "server.json").write_text(
+        json.dumps({"url": "http://127.0.0.1:1", "pid": 1, "host": socket.gethostname()})
+    )
     registration = register_server(tmp_path)
     found = []
     looking = threading.Thread(target=lambda: found.append(find_server(tmp_path)))
@@ -95,3 +98,15 @@ def test_folder_that_cannot_hold_a_server_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WorkspaceUnusable, match="--workspace"):
         register_server(tmp_path / "file" / ".ktrdr")
+
+
+def test_server_of_another_machine_that_shares_the_folder_is_none_of_ours(tmp_path):
+    registration = register_server(tmp_path)
+    try:
+        registration.announce("http://127.0.0.1:1234")
+        assert find_server(tmp_path).url == "http://127.0.0.1:1234"
+        announced = (tmp_path / "server.json").read_text()
+        (tmp_path / "server.json").write_text(announced.replace(socket.gethostname(), "another-machine"))
+        assert find_server(tmp_path) is None
+    finally:
+        registration.release()

@@ -8,9 +8,9 @@ import time
 import pytest
 
 from ktrdr.config import load_settings
-from ktrdr.connect.worker_process import WorkerKeeper
+from ktrdr.connect.worker_process import WorkerKeeper, live_workers_of
 from ktrdr.errors import KtrdrError, WorkspaceUnusable
-from ktrdr.operations.leases import lease_worker_number, live_workers
+from ktrdr.operations.leases import FileLeases
 
 OWNER = """
 import asyncio, time
@@ -47,24 +47,24 @@ def test_worker_works_until_its_keeper_closes_and_is_replaced_when_it_is_killed(
     keeper = WorkerKeeper(settings)
     try:
         asyncio.run(keeper.ensure_worker())
-        [worker] = live_workers(settings.state_folder)
+        [worker] = live_workers_of(settings)
         asyncio.run(keeper.ensure_worker())
-        assert live_workers(settings.state_folder) == [worker]
+        assert [known.pid for known in live_workers_of(settings)] == [worker.pid]
         os.kill(worker.pid, signal.SIGKILL)
-        _wait_until(lambda: live_workers(settings.state_folder) == [])
+        _wait_until(lambda: live_workers_of(settings) == [])
         asyncio.run(keeper.ensure_worker())
-        [replacement] = live_workers(settings.state_folder)
+        [replacement] = live_workers_of(settings)
         assert replacement.pid != worker.pid
     finally:
         keeper.close()
-    assert live_workers(settings.state_folder) == []
+    assert live_workers_of(settings) == []
 
 
 def test_worker_dies_with_a_process_that_is_killed(tmp_path):
     environment = {**os.environ, "KTRDR_WORKSPACE": str(tmp_path)}
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True, env=environment)
     assert owner.stdout.readline() == "ready\n"
-    [worker] = live_workers(tmp_path / ".ktrdr")
+    [worker] = live_workers_of(_settings(tmp_path))
     owner.kill()
     owner.wait()
     owner.stdout.close()
@@ -73,11 +73,11 @@ def test_worker_dies_with_a_process_that_is_killed(tmp_path):
 
 def test_no_worker_is_started_where_others_serve_every_queue(tmp_path):
     settings = _settings(tmp_path)
-    lease = lease_worker_number(settings.state_folder, ["cycles", "compute"])
+    lease = FileLeases(settings.state_folder).lease(["cycles", "compute"], on_lost=lambda: None)
     keeper = WorkerKeeper(settings)
     try:
         asyncio.run(keeper.ensure_worker())
-        assert [worker.pid for worker in live_workers(settings.state_folder)] == [os.getpid()]
+        assert [worker.pid for worker in live_workers_of(settings)] == [os.getpid()]
     finally:
         keeper.close()
         lease.release()
@@ -93,7 +93,7 @@ def test_worker_that_cannot_start_is_one_clear_message(tmp_path):
     keeper.close()
     assert caught.value.reason == "worker_failed"
     assert len(caught.value.message.splitlines()) == 1
-    assert "--workspace" in caught.value.message
+    assert "state.sqlite.damaged" in caught.value.message
 
 
 def test_worker_is_not_started_where_its_log_cannot_be_written(tmp_path):

@@ -36,6 +36,26 @@ def test_a_replayed_step_counts_and_closes_a_trial_once(ledger):
     assert (ledger.count(), ledger.unclosed(), ledger.verify()) == (2, ["op_b"], [])
 
 
+def test_a_trial_that_goes_on_after_its_end_is_counted_once_and_its_last_outcome_holds(database, ledger):
+    ledger.open_trial("op_a", {"strategy": "a"})
+    ledger.reopen_trial("op_a", {"cause": "resume"})  # it is not closed
+    for outcome in ("cancelled", "training_failed:process_died"):
+        ledger.close_trial("op_a", {"outcome": outcome})
+        assert ledger.unclosed() == []
+        for _ in range(2):
+            ledger.reopen_trial("op_a", {"cause": "retry"})
+        assert (ledger.unclosed(), ledger.outcome("op_a")) == (["op_a"], None)
+        ledger.open_trial("op_a", {"strategy": "another"})  # a replay
+    ledger.close_trial("op_a", {"outcome": "passed_gates"})
+    ledger.close_trial("op_a", {"outcome": "cancelled"})  # somebody who is late
+    ledger.reopen_trial("op_never_opened", {"cause": "resume"})
+    assert (ledger.count(), ledger.unclosed(), ledger.verify()) == (1, [], [])
+    assert (ledger.outcome("op_a"), ledger.configuration("op_a")) == ({"outcome": "passed_gates"}, {"strategy": "a"})
+    with database.engine.connect() as connection:
+        events = connection.execute(sa.text("SELECT event FROM ktrdr_trial_events ORDER BY sequence")).scalars().all()
+    assert events == ["opened", "closed", "reopened#2", "closed#2", "reopened#3", "closed#3"]
+
+
 def test_many_writers_make_one_unbroken_chain(database, ledger):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: ledger.open_trial(f"op_{number % 40}", {"n": number % 40}), range(80)))

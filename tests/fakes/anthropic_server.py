@@ -1,7 +1,8 @@
 """The Messages API on loopback: says what a script tells it, misbehaves as told, and writes its own bill.
 
 It stands where a paid service would. Its prices are its own, not those of the library under test, and so is its
-prompt cache: a prefix that ends at a `cache_control` mark is written once and read from then on.
+prompt cache: a prefix that ends at a `cache_control` mark is written once and read from then on, also by a request that
+has its mark up to twenty blocks later, as the provider documents.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import hashlib
 import json
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from typing import Any
 PRICES = {"claude-sonnet-5-5": (2.0, 2.5, 0.1, 10.0), "claude-opus-5-5": (4.0, 5.0, 0.2, 20.0)}
 BYTES_PER_TOKEN = 3.5
 POLL_S = 0.02
+LOOK_BACK_BLOCKS = 20
 
 Document = dict[str, Any]
 
@@ -100,7 +103,7 @@ class AnthropicServer:
         self._cached: set[str] = set()
         self._lock = threading.Lock()
         self.stopping = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
+        self._server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"fake": self}))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -138,14 +141,15 @@ class AnthropicServer:
         return usage
 
     def _count(self, received: Received, answer: Answer) -> Document:
-        read = written = 0
-        for prefix in _marked_prefixes(received.document):
-            digest, size = hashlib.sha256(prefix).hexdigest(), int(len(prefix) / BYTES_PER_TOKEN)
-            if digest in self._cached:
-                read, written = size, 0
-            else:
-                written = size - read
-                self._cached.add(digest)
+        read = marked = 0
+        prefixes = list(_prefixes(received.document))
+        for number, (_, size, is_marked) in enumerate(prefixes):
+            if is_marked:
+                marked = size
+                seen = prefixes[max(0, number - LOOK_BACK_BLOCKS) : number + 1]
+                read = max([read, *(size for digest, size, _ in seen if digest in self._cached)])
+        written = marked - read
+        self._cached.update(digest for digest, _, is_marked in prefixes if is_marked)
         everything = int(len(received.body) / BYTES_PER_TOKEN)
         return {
             "input_tokens": max(0, everything - read - written),
@@ -160,8 +164,9 @@ def priced(model: str, usage: Document) -> float:
     return sum(usage.get(kind, 0) * price for kind, price in zip(kinds, PRICES[model], strict=True)) / 1e6
 
 
-def _marked_prefixes(document: Document) -> Iterator[bytes]:
-    """Yield the bytes up to each cache mark, in the provider's order: tools, system, messages."""
+def _prefixes(document: Document) -> Iterator[tuple[str, int, bool]]:
+    """Yield what leads up to each block, in the provider's order (tools, system, messages): its digest and tokens, and
+    whether the block has a cache mark."""
     system = document.get("system") or []
     blocks: list[Document] = [*document.get("tools", [])]
     blocks += [text(system)] if isinstance(system, str) else system
@@ -172,8 +177,14 @@ def _marked_prefixes(document: Document) -> Iterator[bytes]:
     for block in blocks:
         plain = {key: value for key, value in block.items() if key != "cache_control"}
         prefix += json.dumps(plain, sort_keys=True).encode()
-        if "cache_control" in block:
-            yield prefix
+        tokens = int(len(prefix) / BYTES_PER_TOKEN)
+        yield hashlib.sha256(prefix).hexdigest(), tokens, "cache_control" in block
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that hangs up, or is killed, is no fault
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

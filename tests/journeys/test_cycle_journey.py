@@ -26,6 +26,7 @@ CYCLE_METADATA = {
     "phase",
     "strategy_name",
     "strategy_path",
+    "strategy_sha256",
     "design_op_id",
     "training_op_id",
     "backtest_op_id",
@@ -38,6 +39,8 @@ CYCLE_METADATA = {
     "output_tokens",
     "cost_usd",
     "trace_id",
+    "schedule_id",
+    "scheduled_for",
     "bypass_gates",
 }
 OPERATION_FIELDS = {
@@ -123,7 +126,10 @@ def test_equal_runs_give_equal_bytes(completed, sampled_data, tmp_path_factory):
 
 def test_a_refused_cycle_fails_with_its_reason_and_the_next_one_goes_on(workspace):
     workspace.environment["KTRDR_GATE_MIN_ACCURACY"] = "0.99"
-    cycles = workspace.json("agent", "trigger", "--until-completed", "2", expect=5)
+    done = workspace.run("agent", "trigger", "--until-completed", "2", "--json", expect=5)
+    cycles = json.loads(done.stdout)
+    assert "No LLM is used" in done.stderr  # there is no key
+    assert [cycle["metadata"]["model"] for cycle in cycles] == ["offline"] * 2
     assert [cycle["error"]["reason"] for cycle in cycles] == ["gate_failed:training:accuracy_below_threshold"] * 2
     assert cycles[0]["metadata"]["strategy_name"] != cycles[1]["metadata"]["strategy_name"]
     assert cycles[1]["metadata"]["seed"] == cycles[0]["metadata"]["seed"] + 1

@@ -5,8 +5,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
-
 from ktrdr.clock import utc_now
 from ktrdr.database.engine import open_database
 from ktrdr.evaluation.trial_ledger import TrialLedger
@@ -27,28 +25,6 @@ def is_gone(pid):
         return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
     except FileNotFoundError:
         return True
-
-
-@pytest.fixture
-def slow_workspace(workspace):
-    """A workspace whose only strategy trains for some seconds, so that there is time to interrupt it."""
-    text = """
-schema: 1
-name: slow_spx_trend
-hypothesis: A slow training, for tests that interrupt it.
-market: {symbols: [SPX], timeframe: 1d}
-indicators: {rsi: {type: RSI, timeperiod: 14}, roc: {type: ROC, timeperiod: 20}}
-fuzzy_sets:
-  rsi: {input: rsi, partition: [low, middle, high]}
-  roc: {input: roc, partition: [falling, flat, rising]}
-labels: {type: forward_return, horizon: 5}
-model: {type: mlp, hidden: [64, 64]}
-training: {epochs: 120, patience: 120, batch_size: 128, seeds: 3}
-"""
-    folder = workspace.folder / "strategies" / "slow_spx_trend"
-    folder.mkdir(parents=True)
-    (folder / "strategy.yaml").write_text(text)
-    return workspace
 
 
 def test_a_killed_embedded_command_leaves_nothing_running_and_the_next_worker_finishes_its_cycle(slow_workspace):

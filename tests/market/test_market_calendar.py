@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ktrdr.errors import ImportRefused, InvalidInput
 from ktrdr.market.calendar import (
     clock_bars,
-    count_expected_bars,
+    expected_slots,
     find_grid,
     instants_of,
     load_sessions,
@@ -144,7 +144,7 @@ def test_expected_bars_are_those_found_by_walking_every_slot(calendar, first, n_
         return bool((is_open & ~at_lunch).any())
 
     walked = [slot for slot in slots if has_trading(int(slot))]
-    counted = count_expected_bars(sessions, timeframe, grid, first_ms=start, end_ms=int(slots[-1]) + length)
+    counted = len(expected_slots(sessions, timeframe, grid, first_ms=start, end_ms=int(slots[-1]) + length))
     assert counted == len(walked)
 
 

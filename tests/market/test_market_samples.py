@@ -52,7 +52,7 @@ def test_apple_shows_no_split_as_a_return_and_ends_at_its_traded_price(store):
 
 
 def test_samples_leave_bars_of_the_same_name_alone(store, fx_hours, write):
-    from ktrdr.market.importer import import_file
+    from importing import import_file
 
     mine = import_file(store, write("mine.parquet", fx_hours()), symbol="EURUSD", timeframe="1h").series
     assert install_samples(store)[0] == mine

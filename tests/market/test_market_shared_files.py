@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from importing import import_file
 
-from ktrdr.market.importer import import_file
 from ktrdr.market.store import BarStore
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -35,6 +35,7 @@ def test_real_files_import_and_their_calendars_are_found(
     outcome = import_shared(store, file, symbol, timeframe, **flags)
     assert (outcome.series.calendar, outcome.series.asset_class) == (calendar, asset_class)
     assert outcome.quality.extra == extra
+    assert not outcome.quality.is_serious
     assert outcome.quality.missing <= missing_share * outcome.quality.bars
     bars = store.load_research(symbol, timeframe)
     source = pl.read_parquet(SHARED / f"{file}.parquet")
@@ -74,7 +75,7 @@ def test_the_first_half_hour_of_spy_is_known_at_ten_new_york(store):
 
 def test_a_longer_history_replaces_the_sample_and_keeps_its_sealed_date(store):
     sample = import_shared(store, "EURUSD_1h_2017_ask_volume", "EURUSD", "1h", price_side="ask").series
-    outcome = import_shared(store, "EURUSD_1h", "EURUSD", "1h", price_side="mid")
+    outcome = import_shared(store, "EURUSD_1h", "EURUSD", "1h", price_side="mid", replace=True)
     assert outcome.series.sealed_from == sample.sealed_from
     assert (outcome.series.price_side, outcome.series.has_volume) == ("mid", False)
     assert outcome.series.n_bars > 60_000
@@ -86,3 +87,41 @@ def test_unadjusted_splits_are_pointed_out_and_adjusted_on_request(store):
     import_shared(store, "AAPL_1d_raw", "AAPL", "1d", adjust=True)
     worst = [np.diff(np.log(store.load_research(symbol, "1d").close))[77:80].min() for symbol in ("RAW", "AAPL")]
     assert worst[0] < np.log(0.6) < np.log(0.9) < worst[1]
+
+
+def plant(kind: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Put one fault of a kind into real bars."""
+    at, prices = pl.int_range(pl.len()), ("open", "high", "low", "close")
+
+    def scale(rows: pl.Expr, factor: float) -> pl.DataFrame:
+        return frame.with_columns(pl.when(rows).then(pl.col(name) * factor).otherwise(name) for name in prices)
+
+    match kind:
+        case "clock_drift":  # a broker that is an hour late from one summer on
+            late = pl.col("timestamp") >= pl.datetime(2016, 3, 14, time_zone="UTC")
+            shifted = pl.col("timestamp") + pl.duration(hours=1)
+            return frame.with_columns(timestamp=pl.when(late).then(shifted).otherwise("timestamp"))
+        case "spike":
+            return scale(at == 5000, 1.2)
+        case "scale_change":
+            return scale(at < 5000, 100.0)
+        case "close_only":
+            return frame.with_columns(pl.col("close").alias(name) for name in prices)
+        case "bodiless":
+            return frame.with_columns(open="close", high=pl.max_horizontal("high", "close")).with_columns(
+                low=pl.min_horizontal("low", "close")
+            )
+        case "gaps":
+            return frame.filter(at % 9 > 0)
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize("kind", ["clock_drift", "spike", "scale_change", "close_only", "bodiless", "gaps"])
+def test_each_serious_kind_is_found_where_it_is_planted_into_real_bars(kind, store, tmp_path):
+    frame = plant(kind, pl.read_parquet(SHARED / "GBPUSD_1h.parquet").head(20_000))
+    frame.write_parquet(tmp_path / "planted.parquet")
+    outcome = import_file(
+        store, tmp_path / "planted.parquet", symbol="GBPUSD", timeframe="1h", price_side="bid", calendar="fx"
+    )
+    serious = {finding.kind for finding in outcome.quality.findings if finding.severity == "serious"}
+    assert serious == {kind}

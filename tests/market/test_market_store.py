@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from importing import import_file
 
 from ktrdr.errors import InvalidInput, NotFound, WorkspaceUnusable
-from ktrdr.market.importer import import_file
 from ktrdr.market.store import BarStore
 
 EURUSD = {"symbol": "EURUSD", "timeframe": "1h"}
@@ -62,8 +62,9 @@ def test_damaged_files_are_named_with_the_next_step(filled):
     document = json.loads(good_sidecar)
     other = folder.parent.parent / "OTHER" / "1h"
     shutil.copytree(folder, other)
-    with pytest.raises(WorkspaceUnusable, match="describes EURUSD 1h: move it back"):
-        filled.list_series()
+    [whole], [lost] = filled.list_all()
+    assert (whole.symbol, lost.symbol) == ("EURUSD", "OTHER")
+    assert "describes EURUSD 1h: move it back" in lost.message
     shutil.rmtree(other.parent)
     for damaged in (
         b"",
@@ -72,9 +73,12 @@ def test_damaged_files_are_named_with_the_next_step(filled):
         json.dumps({**document, "schema": 2}).encode(),
     ):
         sidecar.write_bytes(damaged)
-        for read in (filled.list_series, lambda: filled.load_research("EURUSD", "1h")):
-            with pytest.raises(WorkspaceUnusable, match=r"series\.json is damaged: .*import again"):
-                read()
+        with pytest.raises(WorkspaceUnusable, match=r"series\.json is damaged: .*import again"):
+            filled.load_research("EURUSD", "1h")
+        shutil.copytree(folder, other, dirs_exist_ok=True)  # two damaged ones hide nothing either
+        assert filled.list_series() == []
+        assert [damaged.symbol for damaged in filled.list_all()[1]] == ["EURUSD", "OTHER"]
+        shutil.rmtree(other.parent)
     sidecar.write_bytes(good_sidecar)
     flipped = bytearray(good_snapshot)
     flipped[len(flipped) // 3] ^= 1
@@ -92,7 +96,8 @@ def test_a_sidecar_that_is_a_folder_or_data_that_is_a_file_make_the_workspace_un
     sidecar.unlink()
     sidecar.mkdir()
     with pytest.raises(WorkspaceUnusable, match=r"cannot read .*series\.json"):
-        filled.list_series()
+        filled.series("EURUSD", "1h")
+    assert len(filled.list_all()[1]) == 1
     stray = BarStore(write("data", "a file"))
     for use in (stray.list_series, lambda: import_file(stray, write("bars.parquet", fx_hours()), **EURUSD)):
         with pytest.raises(WorkspaceUnusable, match=r"cannot (read|write) .*data: .*Check the folder's owner"):
@@ -111,7 +116,7 @@ def import_on_a_full_disk(data_dir: Path, path: Path, answers) -> None:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
     try:
-        import_file(BarStore(data_dir), path, **EURUSD)
+        import_file(BarStore(data_dir), path, replace=True, **EURUSD)
     except WorkspaceUnusable as error:
         answers.put(str(error))
 
@@ -130,7 +135,7 @@ def test_a_full_disk_leaves_the_series_as_it_was(filled, tree, fx_hours, write):
 
 def import_alternately(data_dir: Path, paths: list[Path], n_imports: int) -> None:
     for turn in range(n_imports):
-        import_file(BarStore(data_dir), paths[turn % len(paths)], **EURUSD)
+        import_file(BarStore(data_dir), paths[turn % len(paths)], replace=True, **EURUSD)
 
 
 def test_imports_at_once_leave_one_whole_series_and_a_reader_sees_old_or_new(filled, tmp_path, fx_hours, write):
@@ -181,3 +186,26 @@ def test_first_imports_of_two_timeframes_at_once_agree_on_the_sealed_date(tmp_pa
             thread.join()
         assert len({info.sealed_from for info in store.list_series()}) == 1
         assert len(store.list_series()) == 2
+
+
+def test_an_import_killed_at_any_moment_leaves_the_series_old_or_new_and_the_next_one_tidies_up(
+    filled, tmp_path, fx_hours, write
+):
+    old = filled.load_research("EURUSD", "1h")
+    path = write("large.parquet", fx_hours(1200, seed=3))
+    spawn = multiprocessing.get_context("fork")
+    delays = np.random.default_rng(4).uniform(0, 0.06, 25)
+    for delay in delays:
+        process = spawn.Process(target=import_alternately, args=(filled.data_dir, [path], 1))
+        process.start()
+        time.sleep(delay)
+        process.kill()
+        process.join()
+        bars = filled.load_research("EURUSD", "1h")  # its bytes are checked against its name
+        assert bars.snapshot == old.snapshot or not np.array_equal(bars.close, old.close)
+    import_file(filled, write("bars.parquet", fx_hours()), replace=True, **EURUSD)
+    assert filled.load_research("EURUSD", "1h").snapshot == old.snapshot
+    import_file(filled, path, replace=True, **EURUSD)
+    folder = filled.data_dir / "EURUSD" / "1h"
+    assert not list(folder.rglob(".*"))
+    assert all((folder / "sealed" / f"{file.stem}.json").exists() for file in folder.glob("*.parquet"))

@@ -1,4 +1,3 @@
-import copy
 import math
 from dataclasses import replace
 
@@ -111,16 +110,6 @@ def test_a_network_stops_after_its_patience_and_then_never_changes():
     for network, last in enumerate(state.epochs_run):
         assert all(torch.equal(later[network], history[last - 1][network]) for later in history[last:])
         assert not torch.equal(history[last - 2][network], history[last - 1][network])
-
-
-def test_a_fit_that_goes_on_from_a_kept_state_ends_bit_identical():
-    kept: list[FitState] = []
-    whole = fit_stack(STACK, PARTS, TASKS, SETTINGS, on_epoch=lambda state: kept.append(copy.deepcopy(state)))
-    resumed = fit_stack(STACK, PARTS, TASKS, SETTINGS, on_epoch=ignore, state=kept[2])
-    assert torch.equal(resumed.parameters, whole.parameters)
-    assert torch.equal(resumed.best_parameters, whole.best_parameters)
-    assert resumed.best_loss.tolist() == whole.best_loss.tolist()
-    assert resumed.epochs_run.tolist() == whole.epochs_run.tolist()
 
 
 def test_a_stack_learns_what_no_linear_model_can():

@@ -1,83 +1,15 @@
-"""Operations on a real worker process, a real SQLite file and real jobs, some of them killed."""
+"""Operations on real worker processes, real databases and real jobs, some of them killed."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
+from laboratory import is_alive
 
-from ktrdr.clock import utc_now
-from ktrdr.database.engine import open_database
 from ktrdr.errors import Conflict, InvalidInput, NotFound
 from ktrdr.operations.leases import live_workers
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.operations.store import OperationStore, migrate_database
-
-HERE = Path(__file__).parent
-
-
-class Laboratory:
-    """A state folder with its store, and workers that are started and killed at will."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.database = open_database(f"sqlite:///{folder / 'state.sqlite'}")
-        migrate_database(self.database)
-        self.store = OperationStore(self.database, utc_now)
-        self.workers = []
-        self.log = folder / "runs.log"
-
-    def start_worker(self, queues="cycles,compute"):
-        path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
-        environment = {**os.environ, "PYTHONPATH": path}
-        command = [sys.executable, str(HERE / "toy_worker.py"), str(self.folder), queues]
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
-        self.workers.append(worker)
-        assert worker.stdout.readline().startswith(b'{"worker"')
-        return worker
-
-    def enqueue(self, operation_type="toy_job", *, queue="compute", seconds=0.0, behaviour="answer"):
-        payload = {"log": str(self.log), "seconds": seconds, "behaviour": behaviour}
-        return self.store.enqueue(
-            operation_type, queue=queue, payload=payload, metadata={"purpose": "test"}
-        ).operation_id
-
-    def runs(self):
-        return [int(line) for line in self.log.read_text().split()] if self.log.exists() else []
-
-    def wait_until(self, question, timeout_s=20.0):
-        deadline = time.monotonic() + timeout_s
-        while not question():
-            assert time.monotonic() < deadline, [str(operation) for operation in self.store.list().operations]
-            time.sleep(0.02)
-
-    def wait_for_end(self, operation_id):
-        self.wait_until(lambda: self.store.get(operation_id).status.is_terminal)
-        return self.store.get(operation_id)
-
-    def close(self):
-        for worker in self.workers:
-            worker.kill()
-            worker.wait()
-            worker.stdout.close()
-        self.database.close()
-
-
-@pytest.fixture
-def laboratory(tmp_path):
-    laboratory = Laboratory(tmp_path)
-    yield laboratory
-    laboratory.close()
-
-
-def is_alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
-    except FileNotFoundError:
-        return False
+from ktrdr.telemetry.log_files import read_log
 
 
 def test_an_operation_tells_its_whole_story(laboratory):
@@ -109,7 +41,8 @@ def test_failures_keep_the_reason_and_hide_what_an_exception_said(laboratory):
     assert "exit code 7" in errors["die"].message
 
 
-def test_cancelling_a_parent_kills_the_job_of_its_child_within_a_second(laboratory):
+def test_cancelling_a_parent_kills_the_job_of_its_child_within_a_second(any_laboratory):
+    laboratory = any_laboratory
     laboratory.start_worker()
     parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=60)
     laboratory.wait_until(lambda: laboratory.runs())
@@ -120,12 +53,15 @@ def test_cancelling_a_parent_kills_the_job_of_its_child_within_a_second(laborato
     assert time.monotonic() - asked < 1.0
     children = laboratory.store.children(parent_id)
     assert [child.status for child in children] == [OperationStatus.CANCELLED]
-    laboratory.wait_until(lambda: not (laboratory.folder / children[0].operation_id).exists())
+    laboratory.wait_until(lambda: not list((laboratory.folder / "attempts").iterdir()))
     assert laboratory.store.cancel(parent_id).status is OperationStatus.CANCELLED
     assert children[0].completed_at is not None
 
 
-def test_a_killed_worker_takes_its_job_along_and_the_next_one_finishes_without_repeating_a_finished_child(laboratory):
+def test_a_killed_worker_takes_its_job_along_and_the_next_one_finishes_the_work_once(
+    any_laboratory,
+):
+    laboratory = any_laboratory
     worker = laboratory.start_worker()
     parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=1.5)
     laboratory.wait_until(lambda: laboratory.runs())
@@ -140,10 +76,12 @@ def test_a_killed_worker_takes_its_job_along_and_the_next_one_finishes_without_r
     assert [child.type for child in laboratory.store.children(parent_id)] == ["toy_job", "toy_inner"]
 
 
-def test_a_living_worker_takes_over_from_a_dead_one_and_leaves_the_living_alone(laboratory):
+def test_a_living_worker_takes_over_from_a_dead_one_and_leaves_the_living_alone(any_laboratory):
+    laboratory = any_laboratory
     first = laboratory.start_worker()
     second = laboratory.start_worker()
-    assert [worker.number for worker in live_workers(laboratory.folder)] == [1, 2]
+    alive = [(worker.number, worker.executor_id, worker.pid) for worker in live_workers(laboratory.leases)]
+    assert alive == [(1, first.name, first.pid), (2, second.name, second.pid)]
     ids = [laboratory.enqueue(seconds=2.5), laboratory.enqueue(seconds=2.5)]
     laboratory.wait_until(lambda: len(laboratory.runs()) == 2)
     first.send_signal(signal.SIGKILL)
@@ -183,7 +121,23 @@ def test_what_does_not_exist_or_has_ended_cannot_be_cancelled(laboratory):
         laboratory.store.cancel(ended.operation_id)
 
 
-def test_a_child_that_no_living_worker_can_take_is_unavailable_after_its_time(laboratory):
+def test_what_an_operation_and_its_job_process_log_is_found_by_its_id(laboratory):
+    laboratory.start_worker()
+    broken, fine = (laboratory.enqueue(behaviour=behaviour) for behaviour in ("break", "answer"))
+    laboratory.wait_for_end(broken)
+    laboratory.wait_for_end(fine)
+    lines = read_log(laboratory.folder / "logs", {broken}, limit=100).lines
+    assert {line.operation_id for line in lines} == {broken}
+    [trace] = [line for line in lines if line.trace]
+    assert (trace.source, trace.level, trace.logger) == ("worker-1", "error", "ktrdr.operations.job_child")
+    assert "ZeroDivisionError: secret-in-an-exception" in trace.trace
+    words = " ".join(line.message for line in read_log(laboratory.folder / "logs", {fine}, limit=100).lines)
+    assert f"operation {fine} completed" in words
+    assert "toy_job runs as process" in words
+
+
+def test_a_child_that_no_living_worker_can_take_is_unavailable_after_its_time(any_laboratory):
+    laboratory = any_laboratory
     laboratory.start_worker(queues="cycles")
     parent_id = laboratory.enqueue("toy_parent", queue="cycles")
     ended = laboratory.wait_for_end(parent_id)
@@ -193,7 +147,8 @@ def test_a_child_that_no_living_worker_can_take_is_unavailable_after_its_time(la
     assert child.status is OperationStatus.CANCELLED
 
 
-def test_an_operation_that_kills_every_worker_fails_after_three_takeovers(laboratory):
+def test_an_operation_that_kills_every_worker_fails_after_three_takeovers(any_laboratory):
+    laboratory = any_laboratory
     operation_id = laboratory.enqueue(behaviour="kill_worker")
     for _ in range(4):
         laboratory.start_worker().wait(20)

@@ -13,11 +13,13 @@ def run(request, report):
     log = Path(request["log"])
     with log.open("a") as file:
         file.write(f"{os.getpid()}\n")
-    (Path(request["attempt"]) / "half.txt").write_text("half-written")
+    (Path(request["attempt"]) / "half.txt").write_text(f"half-written by {os.getpid()}")
     deadline = time.monotonic() + request["seconds"]
     while time.monotonic() < deadline:
         report(50.0, "half-way")
         time.sleep(0.05)
+    if request["behaviour"] == "fail_once" and len(log.read_text().split()) == 1:
+        raise OperationFailed("only the first time", reason="toy_reason")
     if request["behaviour"] == "fail":
         raise OperationFailed("need a reason, was none", reason="toy_reason")
     if request["behaviour"] == "break":

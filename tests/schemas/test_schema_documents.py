@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from ktrdr.clock import format_time
 from ktrdr.errors import InvalidInput
 from ktrdr.operations.operation import Operation, OperationError, OperationStatus, Progress
 from ktrdr.schemas.agent import TriggerRequest
-from ktrdr.schemas.document import format_time
 from ktrdr.schemas.operations import OperationDocument
 
 

@@ -162,7 +162,7 @@ class Conversation:
         spoken = self._language_model
         turn = self._end.turns + 1
         await self._steps.report(min(95.0, 100.0 * (turn - 1) / self._limits.max_turns), f"turn {turn}")
-        spoken.client.begin_call(self._deadline)
+        spoken.client.begin_call(turn, self._deadline)
         try:
             response = await spoken.model.request(self._messages, spoken.settings, self._parameters)
         except (AgentRunError, UserError, KtrdrError) as error:

@@ -1,7 +1,8 @@
 """The one way to a provider: an HTTP client that reserves money before each attempt and settles after it.
 
 Both SDKs send everything through it, so that whatever they or pydantic-ai do inside one "request" (a resumed pause, a
-second try) is an attempt of its own in the ledger. Nothing is streamed: an answer is whole, or it is a failure.
+second try) is an attempt of its own in the ledger. Nothing is streamed: an answer is whole, or it is a failure. A
+whole one is kept with its settlement, so that a call which is made again after a crash is answered from there.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import httpx2
 from pydantic import JsonValue
 
-from ktrdr.agents.budget import BudgetLedger, Usage
+from ktrdr.agents.budget import BudgetLedger, PaidAnswer, Usage
 from ktrdr.agents.llm.dialect import DEFINITE_REJECTIONS, Dialect
 from ktrdr.clock import Clock
 from ktrdr.errors import KtrdrError, OperationFailed, PricingUnknown
@@ -26,6 +27,7 @@ MAX_ATTEMPTS = 3
 LONGEST_RETRY_AFTER_S = 20.0
 _SPENT_IN_VAIN = {"overloaded": MAX_ATTEMPTS, "rate_limited": 2}  # attempts at most, by what was answered
 
+_JSON = "application/json"
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
@@ -55,26 +57,43 @@ class Meter:
 
 @dataclass(slots=True)
 class CallRecord:
-    """What one call came to: every attempt's use, and the failure that ended it, if one did."""
+    """What one call came to: every attempt's use, and the failure that ended it, if one did.
 
+    `number` counts the calls of the operation, from 1; a replay after a crash gives each the number it had.
+    """
+
+    number: int
     attempts: int = 0
     usage: Usage | None = None
     cost_usd: float = 0.0
     failure: KtrdrError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What an attempt is settled with, and the failure that its answer is, if it is one.
+
+    `cost_usd` is None where nobody knows it: the whole reservation stays.
+    """
+
+    cost_usd: float | None = None
+    usage: Usage | None = None
+    answer: PaidAnswer | None = None
+    failure: KtrdrError | None = None
+
+
 class MeteredClient(httpx2.AsyncClient):
-    """Sends requests on a meter. `call` is what the present call came to; set a fresh one before each."""
+    """Sends requests on a meter. `call` is what the present call came to; `begin_call` before each."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__(follow_redirects=False, timeout=httpx2.Timeout(meter.call_s, connect=min(10.0, meter.call_s)))
         self._meter = meter
         self._deadline = float("inf")
-        self.call = CallRecord()
+        self.call = CallRecord(number=0)
 
-    def begin_call(self, deadline: float) -> None:
+    def begin_call(self, number: int, deadline: float) -> None:
         """Start a new record; the call must end by `deadline` on the event loop's clock (the phase's own)."""
-        self.call = CallRecord()
+        self.call = CallRecord(number)
         self._deadline = deadline
 
     async def send(self, request: httpx2.Request, **_: object) -> httpx2.Response:
@@ -90,6 +109,12 @@ class MeteredClient(httpx2.AsyncClient):
             raise
 
     async def _send(self, request: httpx2.Request) -> httpx2.Response:
+        ledger, operation_id = self._meter.ledger, self._meter.operation_id
+        paid = await asyncio.to_thread(ledger.paid_answer, operation_id, self.call.number)
+        if paid is not None:  # a process died between the settlement and the record of its step
+            response = httpx2.Response(200, headers={"content-type": _JSON}, content=paid.encode(), request=request)
+            self._raise_failure(self._judge(response))
+            return response
         while True:
             response = await self._attempt(request)
             if response.status_code == 200:
@@ -106,12 +131,12 @@ class MeteredClient(httpx2.AsyncClient):
         attempt_id = f"{self._meter.operation_id}:{uuid.uuid4().hex[:12]}"
         await self._reserve(attempt_id, request.content)
         self.call.attempts += 1
-        settled: tuple[float | None, Usage | None] = (None, None)  # outcome unknown: the whole reservation stays
+        outcome = _Outcome()
         try:
             response: httpx2.Response = await self._within_deadline(super().send(request), self._meter.call_s)
-            settled, failure = self._judge(response)
+            outcome = self._judge(response)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
-            settled = (0.0, None)
+            outcome = _Outcome(cost_usd=0.0)
             raise OperationFailed(
                 f"cannot connect to {request.url.host}: {type(error).__name__}", reason="connection"
             ) from None
@@ -122,11 +147,17 @@ class MeteredClient(httpx2.AsyncClient):
                 f"the connection to {request.url.host} broke: {type(error).__name__}", reason="connection"
             ) from None
         finally:
-            amount_usd, usage = settled
-            await to_the_end(lambda: self._meter.ledger.settle(attempt_id, amount_usd=amount_usd, usage=usage))
-        if failure is not None:
-            raise failure
+            await to_the_end(lambda: self._settle(attempt_id, outcome))
+        self._raise_failure(outcome)
         return response
+
+    def _settle(self, attempt_id: str, outcome: _Outcome) -> None:
+        self._meter.ledger.settle(attempt_id, amount_usd=outcome.cost_usd, usage=outcome.usage, answer=outcome.answer)
+
+    @staticmethod
+    def _raise_failure(outcome: _Outcome) -> None:
+        if outcome.failure is not None:
+            raise outcome.failure
 
     async def _reserve(self, attempt_id: str, body: bytes) -> None:
         meter = self._meter
@@ -161,24 +192,25 @@ class MeteredClient(httpx2.AsyncClient):
                 raise OperationFailed("the phase's time was up", reason="phase_timeout") from None
             raise OperationFailed(_slow("the provider", f"{limit_s:g} s"), reason="anthropic_timeout") from None
 
-    def _judge(self, response: httpx2.Response) -> tuple[tuple[float | None, Usage | None], KtrdrError | None]:
-        """Return what to settle an attempt with, and the failure that its answer is, if it is one."""
+    def _judge(self, response: httpx2.Response) -> _Outcome:
         if response.status_code != 200:
-            return (0.0 if response.status_code in DEFINITE_REJECTIONS else None, None), None
+            return _Outcome(cost_usd=0.0 if response.status_code in DEFINITE_REJECTIONS else None)
         document = _document(response)
         reply = self._meter.dialect.read_reply(document) if document is not None else None
         if reply is None:
             kind = response.headers.get("content-type", "nothing")[:40]
-            return (None, None), OperationFailed(
-                f"{response.request.url.host} answered with {kind!r}, which is no answer of a language model",
-                reason="bad_response",
+            return _Outcome(
+                failure=OperationFailed(
+                    f"{response.request.url.host} answered with {kind!r}, which is no answer of a language model",
+                    reason="bad_response",
+                )
             )
         cost_usd = self._price(reply.model, reply.usage)
         if reply.usage is not None:
             self.call.usage = reply.usage
             self.call.cost_usd += cost_usd or 0.0
         failure = None if reply.failure is None else OperationFailed(_STOPPED[reply.failure], reason=reply.failure)
-        return (cost_usd, reply.usage), failure
+        return _Outcome(cost_usd, reply.usage, PaidAnswer(self.call.number, json.dumps(document)), failure)
 
     def _price(self, model: str | None, usage: Usage | None) -> float | None:
         """Return the cost, or None where usage or price is unknown: the reservation then stays whole."""

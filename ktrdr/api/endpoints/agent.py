@@ -9,9 +9,12 @@ from ktrdr.api.composition import Composed
 from ktrdr.errors import Conflict
 from ktrdr.schemas.agent import (
     DEFAULT_BUDGET_DAYS,
+    DEFAULT_RECENT,
     MAX_BUDGET_DAYS,
+    MAX_RECENT,
     AgentStatus,
     BudgetDocument,
+    TriedStrategies,
     TriggerAccepted,
     TriggerRefused,
     TriggerRequest,
@@ -48,3 +51,11 @@ def budget(
 ) -> BudgetDocument:
     """Say what LLM calls cost, and what is left of today (UTC)."""
     return composition.agent.budget(days)
+
+
+@router.get("/memory")
+def memory(
+    composition: Composed, limit: Annotated[int, Query(ge=1, le=MAX_RECENT)] = DEFAULT_RECENT
+) -> TriedStrategies:
+    """Say what was tried before and how it ended, newest first, as a designer is told."""
+    return composition.agent.memory(limit)

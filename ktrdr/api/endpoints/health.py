@@ -4,7 +4,6 @@ from fastapi import APIRouter
 
 from ktrdr import __version__
 from ktrdr.api.composition import Composed
-from ktrdr.operations.leases import live_workers
 from ktrdr.schemas.health import Health, Readiness
 from ktrdr.schemas.problem import Problem
 
@@ -14,11 +13,12 @@ router = APIRouter(tags=["health"])
 @router.get("/health")
 def health(composition: Composed) -> Health:
     """Say that the process answers, and for which workspace."""
-    return Health(version=__version__, workspace=str(composition.settings.workspace))
+    settings = composition.settings
+    return Health(version=__version__, workspace=None if settings.access.token else str(settings.workspace))
 
 
 @router.get("/ready", responses={503: {"model": Problem}})
 def ready(composition: Composed) -> Readiness:
     """Say that the database answers too."""
     composition.operation_store.list(limit=1)
-    return Readiness(workers=len(live_workers(composition.settings.state_folder)))
+    return Readiness(workers=composition.workers.count_live())

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Request
 from ktrdr.api.composition import Composed
 from ktrdr.errors import StrategyInvalid
 from ktrdr.schemas.problem import Problem
-from ktrdr.schemas.strategies import StrategyDetail, StrategyList, ValidationReport
+from ktrdr.schemas.strategies import DesignRequest, StrategyDetail, StrategyList, ValidationReport
 
 router = APIRouter(prefix="/strategies", tags=["strategies"])
 _FILE_BODY = {
@@ -55,3 +55,9 @@ def validate_strategy(composition: Composed, text: StrategyText) -> ValidationRe
 def add_strategy(composition: Composed, text: StrategyText) -> StrategyDetail:
     """Store a strategy file under the name it gives. The same file again is fine, another of its name is 409."""
     return composition.strategies.add(text)
+
+
+@router.post("/designs", status_code=201, responses={404: {"model": Problem}, 409: {"model": Problem}})
+def add_design(composition: Composed, request: DesignRequest) -> StrategyDetail:
+    """Store a strategy that an agent designed, with who made it. Near-copies of stored ones are 409 `near_copy`."""
+    return composition.strategies.add_design(request)

@@ -1,21 +1,27 @@
 """Listing, reading, validating and storing strategies."""
 
-import shutil
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from uuid import uuid4
 
 from pydantic import JsonValue, ValidationError
 
-from ktrdr.artifacts.files import sync_folder, write_bytes_atomically
-from ktrdr.errors import Conflict, StrategyInvalid, WorkspaceUnusable
+from ktrdr.agents.designs import DesignIntake, DesignOrigin
+from ktrdr.artifacts.attempt import fresh_attempt, publish_folder
+from ktrdr.artifacts.files import write_bytes_atomically
+from ktrdr.clock import Clock
+from ktrdr.errors import Conflict, NotFound, StrategyInvalid, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.market.store import BarStore
 from ktrdr.schemas.strategies import (
+    DesignRequest,
     ResultDocument,
     StrategyDetail,
     StrategyList,
     StrategySummary,
     ValidationReport,
 )
+from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.store import STRATEGY_FILE, StrategyStore
 from ktrdr.strategy.validation import parse_strategy
 
@@ -23,10 +29,22 @@ from ktrdr.strategy.validation import parse_strategy
 class StrategiesService:
     """The use-cases behind `/strategies`."""
 
-    def __init__(self, strategies: StrategyStore, ledger: TrialLedger, attempts_folder: Path) -> None:
+    def __init__(
+        self,
+        strategies: StrategyStore,
+        bars: BarStore,
+        ledger: TrialLedger,
+        intake: DesignIntake,
+        *,
+        attempts_folder: Path,
+        clock: Clock,
+    ) -> None:
         self._strategies = strategies
+        self._bars = bars
         self._ledger = ledger
+        self._intake = intake
         self._attempts_folder = attempts_folder
+        self._clock = clock
 
     def list(self) -> StrategyList:
         """Return all stored strategies, oldest first; one spoilt by hand is listed with its faults."""
@@ -41,6 +59,7 @@ class StrategiesService:
             StrategyInvalid: Its files were changed by hand into something invalid.
         """
         specification = self._strategies.read(name)
+        training = self._strategies.read_json(name, "training.json")
         return StrategyDetail(
             name=name,
             path=str(self._strategies.folder(name)),
@@ -48,10 +67,11 @@ class StrategiesService:
             text=self._strategies.text(name),
             specification=specification.model_dump(mode="json", by_alias=True),
             design=self._strategies.read_json(name, "design.json"),
-            training=self._strategies.read_json(name, "training.json"),
+            training=training,
             backtest=self._strategies.read_json(name, "backtest.json"),
             assessment=self._strategies.read_json(name, "assessment.json"),
             n_trials=self._ledger.count(),
+            accepted_findings=[*self._accepted_findings(specification, training)],
         )
 
     def validate(self, text: str) -> ValidationReport:
@@ -74,9 +94,9 @@ class StrategiesService:
         name = specification.name
         if not self._strategies.exists(name):
             try:
-                _publish(self._attempts_folder, self._strategies.folder(name), text)
+                self._publish(name, text)
             except OSError as error:
-                raise WorkspaceUnusable(f"cannot store strategy {name}: {error.strerror}") from error
+                raise _unwritable(error) from error
         if self._strategies.read(name).sha256() != specification.sha256():
             raise Conflict(
                 f"another strategy is stored as {name!r}, and a name is never reused: give yours another name, or "
@@ -84,6 +104,52 @@ class StrategiesService:
                 reason="name_taken",
             )
         return self.detail(name)
+
+    def _accepted_findings(
+        self, specification: StrategySpecification, training: ResultDocument | None
+    ) -> Sequence[str]:
+        """Return what was wrong with the bars of the training that somebody accepted."""
+        if training is None:
+            return ()
+        try:
+            sidecar = self._bars.sidecar(specification.symbol, specification.timeframe)
+        except (NotFound, WorkspaceUnusable):
+            return ()  # the bars are gone; the results stay
+        return sidecar.accepted_findings(str(training.get("snapshot")))
+
+    def add_design(self, request: DesignRequest) -> StrategyDetail:
+        """Store a strategy that an agent outside of any cycle designed, and who made it, and return it.
+
+        Raises:
+            StrategyInvalid: It has faults.
+            NotFound: Its market or a parent strategy is not stored.
+            Conflict: It is a near-copy (`near_copy`), its name is used (`name_taken`), or its bars have serious
+                findings that nobody accepted (`market_findings`).
+            WorkspaceUnusable: The folder cannot be written.
+        """
+        origin = DesignOrigin(
+            model=request.designer,
+            prompt_version=None,
+            operation_id=None,
+            parent_strategies=request.parent_strategies,
+            notes=request.notes,
+            created_at=self._clock(),
+        )
+        try:
+            return self.detail(self._intake.store(request.strategy, origin).name)
+        except OSError as error:
+            raise _unwritable(error) from error
+
+    def _publish(self, name: str, text: str) -> None:
+        """Put a strategy's folder in place whole, unless somebody else has done so meanwhile."""
+        draft = self._attempts_folder / f"{uuid4().hex}_strategy"
+        fresh_attempt(draft)
+        write_bytes_atomically(draft / STRATEGY_FILE, text.encode())
+        try:
+            publish_folder(draft, self._strategies.folder(name))
+        except FileExistsError:
+            if not self._strategies.exists(name):
+                raise
 
     def _summary(self, name: str) -> StrategySummary:
         try:
@@ -124,20 +190,10 @@ class StrategiesService:
             ) from None
 
 
-def _publish(attempts_folder: Path, folder: Path, text: str) -> None:
-    """Put a strategy's folder in place whole, unless somebody else has done so meanwhile."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    attempts_folder.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=attempts_folder, prefix="strategy_"))
-    try:
-        write_bytes_atomically(draft / STRATEGY_FILE, text.encode())
-        draft.chmod(0o755)
-        draft.rename(folder)
-        sync_folder(folder.parent)
-    except OSError:
-        shutil.rmtree(draft, ignore_errors=True)
-        if not (folder / STRATEGY_FILE).exists():
-            raise
+def _unwritable(error: OSError) -> WorkspaceUnusable:
+    return WorkspaceUnusable(
+        f"cannot write {error.filename}: {error.strerror}; check the folder's permissions and free space"
+    )
 
 
 def _value(document: ResultDocument | None, *path: str) -> JsonValue:

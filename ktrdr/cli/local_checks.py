@@ -1,0 +1,85 @@
+"""What `ktrdr doctor` can tell of this machine without asking anybody."""
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from ktrdr import __version__
+from ktrdr.config import Settings, known_settings
+from ktrdr.schemas.doctor import Finding
+
+MIN_FREE_BYTES = 100 * 1024**2
+GOOD_FREE_BYTES = 1024**3
+_PACKAGES = ("dbos", "torch", "sqlalchemy", "psycopg", "polars", "numba", "ta-lib")
+
+
+def local_findings(settings: Settings) -> Iterator[Finding]:
+    """Yield what is to be said of environment, installation, workspace and disk."""
+    yield from _environment_findings()
+    yield _installation()
+    yield _workspace(settings.workspace)
+    yield _disk(settings.workspace)
+
+
+def _environment_findings() -> Iterator[Finding]:
+    known = known_settings()
+    given = sorted(name for name in os.environ if name.startswith("KTRDR_"))
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            fix = f"did you mean {near[0]}?" if near else "unset it; the README lists the settings"
+            yield Finding(check="environment", status="warning", message=f"{name} is no setting of ktrdr", fix=fix)
+    words = ", ".join(name for name in given if name in known) or "nothing"
+    yield Finding(check="environment", status="ok", message=f"set: {words}")
+
+
+def _installation() -> Finding:
+    found, missing = [f"python {platform.python_version()}", f"ktrdr {__version__}"], []
+    for name in _PACKAGES:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        words = f"not installed: {', '.join(missing)}"
+        return Finding(
+            check="installation", status="broken", message=words, fix="install ktrdr again, into a fresh venv"
+        )
+    return Finding(check="installation", status="ok", message=", ".join(found))
+
+
+def _workspace(folder: Path) -> Finding:
+    try:
+        with tempfile.TemporaryFile(dir=_present(folder)):
+            pass
+    except OSError as error:
+        return Finding(
+            check="workspace",
+            status="broken",
+            message=f"{folder} cannot be written: {error.strerror}",
+            fix="check who owns it, or name another folder with --workspace or KTRDR_WORKSPACE",
+        )
+    return Finding(check="workspace", status="ok", message=f"{folder} can be written")
+
+
+def _disk(folder: Path) -> Finding:
+    free = shutil.disk_usage(_present(folder)).free
+    message = f"{free / 1024**3:.1f} GiB free"
+    if free >= GOOD_FREE_BYTES:
+        return Finding(check="disk", status="ok", message=message)
+    return Finding(
+        check="disk",
+        status="broken" if free < MIN_FREE_BYTES else "warning",
+        message=message,
+        fix="make room: trainings and the database need it",
+    )
+
+
+def _present(folder: Path) -> Path:
+    """Return a folder, or the nearest above it that is there: a workspace is made when it is first used."""
+    return next(each for each in (folder, *folder.parents) if each.exists())

@@ -1,0 +1,57 @@
+"""A training's checkpoint as a file: written now and then, so that an interrupted training need not start again."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ktrdr.artifacts.files import write_bytes_atomically
+from ktrdr.errors import CheckpointUnusable
+from ktrdr.networks.checkpoint import FitCheckpoint, read_checkpoint
+from ktrdr.networks.fit import FitState
+from ktrdr.training.train import Recalled
+
+CHECKPOINT_FILE = "training.safetensors"
+MAX_COST_SHARE = 0.01  # of the time between two of them
+
+_logger = logging.getLogger(__name__)
+
+
+class CheckpointFile:
+    """The memory of one operation's training.
+
+    Args:
+        folder: The operation's own; it appears with the first checkpoint.
+        interval_s: Seconds between two checkpoints, at least. A shorter training is quicker done again than kept.
+        clock_s: Seconds from any beginning, monotonic.
+    """
+
+    def __init__(self, folder: Path, interval_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
+        self._path = folder / CHECKPOINT_FILE
+        self._interval_s = interval_s
+        self._clock_s = clock_s
+        self._due_s = clock_s() + interval_s
+        self._identity: Mapping[str, str] = {}
+
+    def recall(self, identity: Mapping[str, str], start: FitState) -> Recalled:
+        """Return where the training stood; from the start where the file is of another training, or damaged."""
+        self._identity = identity
+        self._due_s = self._clock_s() + self._interval_s
+        try:
+            state = read_checkpoint(self._path.read_bytes(), identity=identity, like=start)
+        except FileNotFoundError:
+            return Recalled(None)
+        except CheckpointUnusable as error:
+            _logger.warning("%s: %s; the training starts again", self._path, error.message)
+            return Recalled(None, f"started again: {error.message}")
+        _logger.info("%s: the training goes on after epoch %d", self._path, state.epoch)
+        return Recalled(state, f"went on after epoch {state.epoch}")
+
+    def keep(self, state: FitState) -> None:
+        """Write the file, where enough time has gone by for that to cost next to nothing."""
+        began_s = self._clock_s()
+        if began_s < self._due_s:
+            return
+        write_bytes_atomically(self._path, FitCheckpoint(state, self._identity).to_bytes())
+        ended_s = self._clock_s()
+        self._due_s = ended_s + max(self._interval_s, (ended_s - began_s) / MAX_COST_SHARE)

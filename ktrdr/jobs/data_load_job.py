@@ -1,0 +1,79 @@
+"""Load bars from a provider into the attempt folder and import them as a file is."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import BaseModel, JsonValue
+
+from ktrdr.clock import utc_now
+from ktrdr.config import load_settings
+from ktrdr.market.importer import import_bars
+from ktrdr.market.request import ImportOptions, parse_request
+from ktrdr.market.store import BarStore
+from ktrdr.market.timeframe import Timeframe
+from ktrdr.operations.job_child import Report
+from ktrdr.providers.catalogue import open_provider
+from ktrdr.providers.loading import load_pages
+from ktrdr.providers.provider import BarsWanted
+
+LOADING_SHARE = 95.0  # per cent of the progress; the import takes the rest
+
+
+class DataLoadRequest(BaseModel):
+    """What is asked of a `data_load`: `symbol` as the provider spells it, stored as `store_as`; times in ms UTC."""
+
+    provider: str
+    symbol: str
+    store_as: str
+    timeframe: str
+    start_ms: int
+    end_ms: int
+    calendar: str | None
+    replace: bool
+    accept_findings: bool
+    pages: str
+
+
+class DataLoadJobRequest(DataLoadRequest):
+    """The same, with the folder that the worker made for this attempt."""
+
+    attempt: str
+
+
+def load(document: dict[str, JsonValue], report: Report) -> JsonValue:
+    """Load, import by the rules of every import, and say what became of the series."""
+    request = DataLoadJobRequest.model_validate(document)
+    settings = load_settings()
+    provider = open_provider(request.provider, settings.fetch_url, Path(request.attempt))
+    wanted = BarsWanted(request.symbol, Timeframe.parse(request.timeframe), request.start_ms, request.end_ms)
+    frame = load_pages(
+        provider,
+        wanted,
+        Path(request.pages),
+        now_ms=lambda: int(utc_now().timestamp() * 1000),
+        report=lambda percentage, words: report(percentage * LOADING_SHARE / 100, words),
+    )
+    report(LOADING_SHARE, f"importing {len(frame)} bars")
+    path = Path(request.attempt) / f"{request.provider.replace(':', '-')}.parquet"
+    frame.write_parquet(path)
+    options = ImportOptions(
+        symbol=request.store_as,
+        timeframe=request.timeframe,
+        calendar=request.calendar or provider.calendar,
+        replace=request.replace,
+        accept_findings=request.accept_findings,
+    )
+    source = f"{provider.source}, {request.symbol}"
+    outcome = import_bars(
+        BarStore(settings.data_folder), path, replace(parse_request(options), source=source), now=utc_now()
+    )
+    notices: list[JsonValue] = [*outcome.notices]
+    return {
+        "symbol": outcome.series.symbol,
+        "timeframe": outcome.series.timeframe.value,
+        "snapshot": outcome.series.snapshot,
+        "change": outcome.change.value,
+        "loaded_bars": len(frame),
+        "research_bars": outcome.series.n_bars,
+        "notices": notices,
+    }

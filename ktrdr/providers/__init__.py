@@ -1,0 +1,1 @@
+"""Where bars can be loaded from; each provider's library is an optional extra."""

@@ -1,0 +1,115 @@
+"""Trainings that are interrupted, and a clock that a test moves."""
+
+import itertools
+
+import pytest
+from training.training_samples import random_walk, strategy
+
+from ktrdr.jobs.checkpoint_file import CHECKPOINT_FILE, CheckpointFile
+from ktrdr.networks.chance import NetworkKey
+from ktrdr.networks.fit import NetworkTask, start_state
+from ktrdr.networks.mlp import MlpShape, MlpStack
+from ktrdr.training.artifacts import write_training
+from ktrdr.training.train import train_strategy
+
+BARS = random_walk(1500)
+RECIPE = {"epochs": 8, "batch_size": 64, "learning_rate": 0.01, "patience": 8, "seeds": 2}
+SPECIFICATION = strategy(training=RECIPE)
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Watcher:
+    """Listens to a training, for which time passes at each word, and interrupts it after an epoch."""
+
+    def __init__(self, clock, seconds, stop_after=None):
+        self.steps = []
+        self._clock = clock
+        self._seconds = seconds
+        self._stop_after = stop_after
+
+    def __call__(self, percentage, step):
+        self.steps.append(step)
+        self._clock.now_s += self._seconds
+        if step.startswith(f"epoch {self._stop_after} of"):
+            raise Interrupted
+
+    @property
+    def epochs(self):
+        return [int(step.split()[1]) for step in self.steps if step.startswith("epoch ")]
+
+
+class Clock:
+    """Seconds that pass with each look."""
+
+    def __init__(self, step_s):
+        self.now_s = 0.0
+        self._step_s = step_s
+
+    def __call__(self):
+        self.now_s += self._step_s
+        return self.now_s
+
+
+def train(folder, *, seed=1, stop_after=None, epoch_s=100.0, specification=SPECIFICATION):
+    clock = Clock(0.0)
+    watcher = Watcher(clock, epoch_s, stop_after)
+    memory = CheckpointFile(folder / "checkpoints", 5.0, clock)
+    outcome = train_strategy(specification, BARS, seed=seed, on_progress=watcher, memory=memory)
+    write_training(folder / "out", outcome, BARS)
+    return watcher, {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("undisturbed"))[1]
+
+
+def test_a_training_interrupted_twice_goes_on_and_leaves_the_same_bytes(tmp_path, undisturbed):
+    for epoch in (3, 5):
+        with pytest.raises(Interrupted):
+            train(tmp_path, stop_after=epoch)
+    watcher, files = train(tmp_path)
+    assert watcher.epochs == [6, 7, 8]
+    assert "(went on after epoch 5)" in watcher.steps[-3]
+    assert files == undisturbed
+
+
+@pytest.mark.parametrize("change", ["seed", "strategy", "damage"])
+def test_what_is_not_the_same_training_starts_again_and_says_why(tmp_path, change):
+    with pytest.raises(Interrupted):
+        train(tmp_path, stop_after=3)
+    if change == "seed":
+        arguments, why = {"seed": 2}, "seed '1' and now '2'"
+    elif change == "strategy":
+        arguments, why = {"specification": strategy(training={**RECIPE, "learning_rate": 0.02})}, "strategy "
+    else:
+        (tmp_path / "checkpoints" / CHECKPOINT_FILE).write_bytes(b"half")
+        arguments, why = {}, "damaged"
+    watcher, _ = train(tmp_path, **arguments)
+    assert watcher.epochs[0] == 1
+    assert "started again" in watcher.steps[-3]
+    assert why in watcher.steps[-3]
+
+
+def test_a_short_training_keeps_nothing(tmp_path):
+    train(tmp_path, epoch_s=0.4)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_writing_takes_at_most_a_hundredth_of_the_time_however_slow_the_disk_is(tmp_path):
+    # Each look at the clock takes 4 s, and a checkpoint looks when it begins and when it ends: it takes 4 s too.
+    clock, file = Clock(4.0), tmp_path / CHECKPOINT_FILE
+    memory = CheckpointFile(tmp_path, 5.0, clock)
+    state = start_state(MlpStack(MlpShape(3, (4,))), [NetworkTask("one", NetworkKey(1, (0,)), 0)])
+    memory.recall({}, state)
+    written_at = []
+    while clock.now_s < 2000:
+        memory.keep(state)
+        if file.exists():
+            written_at.append(clock.now_s)
+            file.unlink()
+    assert len(written_at) == 5
+    assert min(later - earlier for earlier, later in itertools.pairwise(written_at)) >= 400
