@@ -53,7 +53,7 @@ class EdgeMiddleware:
         if refusal is None and int(headers.get("content-length", "0")) > limit:  # the server checked that it is one
             refusal = Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "request_too_large", _too_large(limit))
         if refusal is not None:
-            await _answer(refusal, scope, receive, send)
+            await answer_refusal(refusal, scope, receive, send)
         else:
             await self._serve(scope, _limited(receive, limit, self._body_limits.patience_s), send)
 
@@ -76,10 +76,11 @@ class EdgeMiddleware:
                 ".ktrdr/ktrdr.log"
             )
             refusal = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)
-            await _answer(refusal, scope, receive, send)
+            await answer_refusal(refusal, scope, receive, send)
 
 
-async def _answer(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+async def answer_refusal(refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request that may not go on with a problem document."""
     response = problem_response(
         refusal.status,
         reason=refusal.reason,

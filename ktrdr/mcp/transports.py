@@ -12,7 +12,11 @@ from typing import cast
 import anyio
 from mcp.server.stdio import stdio_server
 from mcp.server.transport_security import TransportSecuritySettings
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ktrdr.api.access import AccessPolicy
+from ktrdr.api.edge import answer_refusal
 from ktrdr.config import Settings
 from ktrdr.connect.http_server import OrderlyServer, url_of
 from ktrdr.errors import InvalidInput
@@ -72,7 +76,25 @@ async def serve_http(settings: Settings, listener: socket.socket, *, as_json: bo
             sys.stdout.write(json.dumps(address) + "\n")
             sys.stdout.flush()
         listener.listen()  # before the server does: whoever has read the address may connect
-        await OrderlyServer(app).serve(sockets=[listener])
+        await OrderlyServer(_guarded(app, settings.access.token)).serve(sockets=[listener])
+
+
+def _guarded(app: ASGIApp, token: str | None) -> ASGIApp:
+    """Return an app that asks its clients for the API's token, where there is one: it acts in their name there."""
+    if token is None:
+        return app
+    access = AccessPolicy(token)
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = None
+        if scope["type"] == "http":
+            refusal = access.refusal(scope["method"], scope["path"], Headers(scope=scope))
+        if refusal is None:
+            await app(scope, receive, send)
+        else:
+            await answer_refusal(refusal, scope, receive, send)
+
+    return serve
 
 
 class InputLines:

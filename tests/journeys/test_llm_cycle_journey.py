@@ -91,6 +91,13 @@ def is_assessor(request):
     return any(tool["name"] == "save_assessment" for tool in request["tools"])
 
 
+def claude(request):
+    """Design with a fault, repair it when told of it, assess."""
+    if is_assessor(request):
+        return Answer([tool_use("save_assessment", OPINION)])
+    return GOOD if "1 is below the minimum 2" in json.dumps(request["messages"][-1]) else FAULTY
+
+
 class Provider:
     """Behaves to each cycle as its brief says: the turns of that case, one after the other."""
 

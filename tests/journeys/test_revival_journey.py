@@ -6,8 +6,8 @@ import signal
 
 import httpx
 import pytest
-from fakes.anthropic_server import Answer, Refusal, tool_use
-from test_llm_cycle_journey import FAULTY, GOOD, OPINION, is_assessor
+from fakes.anthropic_server import Refusal
+from test_llm_cycle_journey import claude, is_assessor
 
 from ktrdr.clock import utc_now
 from ktrdr.database.engine import open_database
@@ -23,13 +23,6 @@ def patient_workspace(slow_workspace):
     slow_workspace.environment["KTRDR_AGENT_PHASE_RETRIES"] = "1"
     slow_workspace.environment["KTRDR_AGENT_PHASE_BACKOFF_S"] = "0.1"
     return slow_workspace
-
-
-def claude(request):
-    """Design with a fault, repair it when told of it, assess."""
-    if is_assessor(request):
-        return Answer([tool_use("save_assessment", OPINION)])
-    return GOOD if "1 is below the minimum 2" in json.dumps(request["messages"][-1]) else FAULTY
 
 
 def files_of(workspace):

@@ -3,10 +3,12 @@
 import asyncio
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
 
+import httpx
 import pytest
 from mcp_processes import STRATEGY
 
@@ -112,3 +114,22 @@ def test_a_server_that_comes_is_used_and_one_that_goes_is_not_missed(settings):
             server.stdout.close()
 
     asyncio.run(use())
+
+
+def test_over_http_clients_show_the_token_of_the_api(settings):
+    token = "0123456789abcdef-token"
+    environment = {**os.environ, "KTRDR_WORKSPACE": str(settings.workspace), "KTRDR_API_TOKEN": token}
+    command = [sys.executable, "-m", "ktrdr.cli", "mcp", "--transport", "http", "--port", "0", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+    try:
+        url = json.loads(process.stdout.readline())["url"]
+
+        def status(**headers):
+            return httpx.post(url, json={}, headers=headers, trust_env=False).status_code
+
+        assert status() == 401
+        assert status(authorization="Bearer another") == 401
+        assert status(authorization=f"Bearer {token}") not in (401, 403)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=20)
