@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote
 
 from ktrdr.errors import InvalidInput
@@ -68,6 +69,14 @@ class AgentSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TracingSettings:
+    """How spans reach a collector; where it is, the exporter reads itself. `shows_content`: prompts and answers too."""
+
+    protocol: Literal["grpc", "http"]
+    shows_content: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AccessSettings:
     """What the API asks of a request. The token is kept out of every representation."""
 
@@ -88,7 +97,8 @@ class RepeatSettings:
 class Settings:
     """Everything a process is told from outside.
 
-    `fetch_url`: scheme and host that providers of bars are asked at, in place of their own.
+    `fetch_url`: scheme and host that providers of bars are asked at, in place of their own. `tracing` is None where no
+    collector is named.
     """
 
     workspace: Path
@@ -101,6 +111,8 @@ class Settings:
     agent: AgentSettings
     max_concurrent_cycles: int
     training_start_timeout_s: float
+    tracing: TracingSettings | None
+    jaeger_url: str | None
     checkpoint_interval_s: float
     repeat: RepeatSettings
     worker_grace_s: float
@@ -186,6 +198,8 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         agent=_agent_settings(variables),
         max_concurrent_cycles=int(_number(variables, "KTRDR_AGENT_MAX_CONCURRENT_CYCLES", 1, minimum=1)),
         training_start_timeout_s=_number(variables, "KTRDR_TRAINING_START_TIMEOUT_S", 60, minimum=0),
+        tracing=_tracing_settings(variables),
+        jaeger_url=(variables.get("KTRDR_JAEGER_URL") or "").rstrip("/") or None,
         checkpoint_interval_s=_number(variables, "KTRDR_CHECKPOINT_INTERVAL_S", 5, minimum=0),
         repeat=RepeatSettings(
             times=int(_number(variables, "KTRDR_AGENT_PHASE_RETRIES", 2, minimum=0)),
@@ -252,6 +266,19 @@ def _agent_settings(variables: Mapping[str, str]) -> AgentSettings:
         max_turns=int(_number(variables, "KTRDR_AGENT_MAX_TURNS", 12, minimum=1)),
         max_output_tokens=int(_number(variables, "KTRDR_AGENT_MAX_OUTPUT_TOKENS", 4000, minimum=256)),
     )
+
+
+def _tracing_settings(variables: Mapping[str, str]) -> TracingSettings | None:
+    """Read the standard variables of OTLP exporters: no endpoint, no tracing."""
+    endpoint = variables.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or variables.get("OTEL_EXPORTER_OTLP_ENDPOINT")
+    if not endpoint or variables.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    named = variables.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or variables.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    if named not in (None, "", "grpc", "http/protobuf"):
+        raise InvalidInput(f"OTEL_EXPORTER_OTLP_PROTOCOL: need grpc or http/protobuf, was {named!r}")
+    # Collectors listen to gRPC on 4317 and to HTTP on 4318.
+    is_http = named == "http/protobuf" or (not named and ":4318" in endpoint)
+    return TracingSettings("http" if is_http else "grpc", variables.get("KTRDR_TRACE_CONTENT") == "1")
 
 
 def _number(variables: Mapping[str, str], name: str, default: float, *, minimum: float = float("-inf")) -> float:

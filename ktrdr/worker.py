@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from ktrdr import __version__
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
 from ktrdr.agents.choice import InvokerChoice, model_chooser
 from ktrdr.agents.cycle import AGENT_ASSESSMENT, AGENT_DESIGN, AGENT_RESEARCH, research_cycle
@@ -23,10 +24,11 @@ from ktrdr.agents.envelopes import envelope_reconciler
 from ktrdr.agents.phases import assessment_phase, design_phase
 from ktrdr.agents.schedule_store import ScheduleStore
 from ktrdr.agents.scheduler import CycleStarter
+from ktrdr.agents.trace_export import TraceExport
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.clock import utc_now
-from ktrdr.config import Settings, load_settings
-from ktrdr.database.engine import open_database
+from ktrdr.config import Settings, TracingSettings, load_settings
+from ktrdr.database.engine import Database, open_database
 from ktrdr.errors import InvalidInput, KtrdrError, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.attempts import attempt_sweeper
@@ -42,6 +44,7 @@ from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, Membership, Wo
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.strategy.store import StrategyStore
 from ktrdr.telemetry.logs import configure_logging, log_to_file
+from ktrdr.telemetry.otlp import OtlpSender
 
 ALL_QUEUES = (CYCLES_QUEUE, COMPUTE_QUEUE)
 _logger = logging.getLogger(__name__)
@@ -107,6 +110,8 @@ def start_worker(
         chooser = model_chooser(settings.agent)
         trigger = CycleTrigger(operations, settings, services.strategies, services.bars, budget, chooser)
         runtime.add_chore(CycleStarter(ScheduleStore(database), operations, trigger, utc_now).start_due)
+    if settings.tracing is not None:
+        runtime.add_companion(_trace_export(settings.tracing, database, operations))
     runtime.launch(
         options.queues,
         max_concurrent_cycles=settings.max_concurrent_cycles,
@@ -154,6 +159,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os._exit(1)
     runtime.stop()
     os._exit(0)  # jobs die with this process; their operations are taken up by the next worker
+
+
+def _trace_export(tracing: TracingSettings, database: Database, operations: OperationStore) -> TraceExport:
+    sender = OtlpSender(tracing, __version__)
+    return TraceExport(database, operations, sender, utc_now, shows_content=tracing.shows_content)
 
 
 def _keep_log(path: Path, is_owned: bool) -> None:

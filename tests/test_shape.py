@@ -23,6 +23,7 @@ HEAVY = {
     "fastapi",
     "httpx",
     "genai_prices",
+    "opentelemetry",
     "ccxt",  # and the other providers' libraries, which need not be installed
     "requests",
     "yfinance",

@@ -30,6 +30,7 @@ from ktrdr.jobs.evaluation_operations import (
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.runtime import COMPUTE_QUEUE, Body
 from ktrdr.operations.work import Payload, Work
+from ktrdr.telemetry.spans import trace_id_of
 
 AGENT_RESEARCH, AGENT_DESIGN, AGENT_ASSESSMENT = "agent_research", "agent_design", "agent_assessment"
 
@@ -44,7 +45,7 @@ class CyclePayload(BaseModel):
     seed: int
     bypass_gates: bool
 
-    def initial_metadata(self) -> Payload:
+    def initial_metadata(self, operation_id: str) -> Payload:
         """Return the metadata of a cycle that has not begun: every key is there from the start."""
         return {
             "phase": "designing",
@@ -62,7 +63,7 @@ class CyclePayload(BaseModel):
             "input_tokens": 0,
             "output_tokens": 0,
             "cost_usd": 0.0,
-            "trace_id": None,
+            "trace_id": trace_id_of(operation_id),
             "bypass_gates": self.bypass_gates,
         }
 

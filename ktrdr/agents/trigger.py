@@ -123,7 +123,7 @@ class CycleTrigger:
             AGENT_RESEARCH,
             queue=CYCLES_QUEUE,
             payload=payload.model_dump(),
-            metadata={**payload.initial_metadata(), **_schedule_metadata(request.schedule)},
+            metadata={**payload.initial_metadata(operation_id), **_schedule_metadata(request.schedule)},
             operation_id=operation_id,
         )
 

@@ -24,6 +24,7 @@ from ktrdr.cli.progress_display import progress_display
 from ktrdr.cli.session import run_action
 from ktrdr.cli.watch import watch
 from ktrdr.clock import format_time
+from ktrdr.config import load_settings
 from ktrdr.connect.connection import Connection
 from ktrdr.operations.operation import OperationStatus
 from ktrdr.schemas.operations import LogLineDocument, OperationDocument, PruneRequest
@@ -217,6 +218,9 @@ def _detail_lines(operation: OperationDocument) -> list[str]:
             rows += [("earlier attempt", words) for words in attempt_words(operation)]
         else:
             rows.append((name, _value_words(value)))
+    jaeger_url, trace_id = load_settings().jaeger_url, operation.metadata.get("trace_id")
+    if jaeger_url is not None and trace_id is not None:
+        rows.append(("trace", f"{jaeger_url}/trace/{trace_id}"))
     return table_lines(("", ""), rows)[1:]
 
 

@@ -98,7 +98,7 @@ class Reviver:
         """Requeue everything of a plan and return the operation that it was made for. Hold the trigger's lock."""
         for member in plan.members:
             operation_id = member.operation.operation_id
-            self._store.write_attributes(operation_id, {"completed_at": None, "progress": None})
+            self._store.write_attributes(operation_id, {"completed_at": None, "progress": None, "traced_at": None})
             if member.first_step is None:
                 self._store.engine_client.resume_workflow(operation_id, queue_name=member.queue)
             else:

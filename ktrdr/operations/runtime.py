@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 from dbos import DBOS
@@ -39,9 +39,22 @@ PHASES_POLL_S = 0.5
 LOOK_VALID_S = 0.2
 SUPERVISION_INTERVAL_S = 1.0
 MAX_TAKEOVERS = 3
+COMPANION_STOP_S = 1.0
 
 Body = Callable[[Work, Payload], Coroutine[Any, Any, JsonValue]]
 _logger = logging.getLogger(__name__)
+
+
+class Companion(Protocol):
+    """Something that a worker does beside its operations, in a thread of its own."""
+
+    def start(self) -> None:
+        """Begin."""
+        ...
+
+    def stop(self, timeout_s: float) -> None:
+        """End, within so many seconds."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +90,7 @@ class WorkerRuntime:
         self._services = WorkerServices(
             store, clock, self._ownership, membership.leases, executor_id, job_environment, self._workflows
         )
+        self._companions: list[Companion] = []
         self._chores: list[Callable[[], None]] = [self._take_over, store.cancel_orphans]
         self._engine = DBOS(
             config={
@@ -110,6 +124,10 @@ class WorkerRuntime:
         """Have something done about once a second as long as the worker lives. It must be quick and idempotent."""
         self._chores.append(chore)
 
+    def add_companion(self, companion: Companion) -> None:
+        """Have something run as long as the worker works."""
+        self._companions.append(companion)
+
     def launch(self, queues: Sequence[str], *, max_concurrent_cycles: int, compute_concurrency: int) -> None:
         """Start taking work from the queues, first of all what workers that are gone left unfinished.
 
@@ -132,6 +150,8 @@ class WorkerRuntime:
         # idle attempt costs ten times what asking does.
         self._engine._sys_db.dequeue_scopes = _Lookout(self._ownership).scopes  # type: ignore[method-assign]
         threading.Thread(target=self._supervise, name="ktrdr-supervision", daemon=True).start()
+        for companion in self._companions:
+            companion.start()
 
     def stop(self) -> None:
         """Give the lease back, for the process to end at once: what runs is left to the next worker as it is.
@@ -139,6 +159,8 @@ class WorkerRuntime:
         The engine is not wound up, which would take a second: all it does survives a kill.
         """
         self._stopping.set()
+        for companion in self._companions:
+            companion.stop(COMPANION_STOP_S)
         self._lease.release()
 
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:

@@ -368,7 +368,7 @@ class OperationStore:
         ids = [operation.operation_id for operation in active if not operation.status.is_terminal]
         self._client.cancel_workflows(ids, cancel_children=True)
         for operation_id in operation_ids:
-            for member in self.family(operation_id):
+            for member in reversed(self.family(operation_id)):  # a part does not end after its whole
                 if member.status is OperationStatus.CANCELLED:
                     self.mark_once(member.operation_id, "completed_at")
 

@@ -64,8 +64,10 @@ class CallOutcome(BaseModel):
 class ToolOutcome(BaseModel):
     """What a tool's step remembers."""
 
+    tool: str
     text: str
     saved: bool
+    failed: bool
 
 
 @dataclass(slots=True)
@@ -140,14 +142,13 @@ class Conversation:
             )
             if outcome.saved:
                 return "saved"  # whatever else it asked for: one run saves one thing
-            failed = outcome.text.startswith(ERROR_PREFIX)
-            faulty = faulty or failed
+            faulty = faulty or outcome.failed
             parts.append(
                 ToolReturnPart(
                     tool_name=call.tool_name,
                     content=outcome.text,
                     tool_call_id=call.tool_call_id,
-                    outcome="failed" if failed else "success",
+                    outcome="failed" if outcome.failed else "success",
                 )
             )
         self._faulty_turns += faulty
@@ -186,8 +187,9 @@ class Conversation:
 
     async def _run_tool(self, call: ToolCallPart) -> JsonValue:
         text = await run_tool(self._tools, call.tool_name, call.args_as_dict(), limit_s=self._limits.tool_s)
-        saved = call.tool_name in _SAVING and not text.startswith(ERROR_PREFIX)
-        return ToolOutcome(text=text, saved=saved).model_dump()
+        failed = text.startswith(ERROR_PREFIX)
+        saved = call.tool_name in _SAVING and not failed
+        return ToolOutcome(tool=call.tool_name, text=text, saved=saved, failed=failed).model_dump()
 
     def _add(self, outcome: CallOutcome) -> None:
         end, before = self._end, self._end.usage
