@@ -12,7 +12,7 @@ from ktrdr.indicators.catalogue import CATALOGUE, IndicatorType
 from ktrdr.training.report import FoldReport
 
 # Raised whenever a word below changes, so that results of different instructions are never taken for one another.
-PROMPT_VERSION = "claude-2"
+PROMPT_VERSION = "claude-3"
 
 _DESIGNER = """\
 You design trading strategies for ktrdr, a research laboratory. One run: form ONE falsifiable hypothesis about a \
