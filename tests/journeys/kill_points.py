@@ -44,6 +44,7 @@ RESULTS = (
     "backtest.json",
     "model.safetensors",
     "predictions.parquet",
+    "fitted_predictions.parquet",
     "equity.parquet",
     "trades.parquet",
 )
