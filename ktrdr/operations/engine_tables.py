@@ -7,7 +7,7 @@ from ktrdr.database.engine import Database
 from ktrdr.operations.operation import OperationStatus
 
 # Raised only when the order of a workflow's steps changes: running operations of another version are not taken up.
-APPLICATION_VERSION = "2"
+APPLICATION_VERSION = "3"
 POLL_TIMEOUT_S = 10.0
 # The engine's index of what waits or runs is used only where its condition stands in the query word for word.
 IN_FLIGHT = SystemSchema.workflow_status.c.status.in_([sa.literal_column("'ENQUEUED'"), sa.literal_column("'PENDING'")])
