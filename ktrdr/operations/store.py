@@ -1,8 +1,7 @@
 """Create, read, list and cancel operations. The only door to them for everything but a worker."""
 
-import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, cast
@@ -12,12 +11,12 @@ from dbos import DBOS, DBOSClient
 from dbos._schemas.system_database import SystemSchema
 from pydantic import JsonValue
 
-from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
+from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.lock import exclusive_lock, migration_lock
 from ktrdr.database.tables import create_tables
 from ktrdr.database.trouble import database_trouble
-from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, NotFound, OperationFailed
+from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, NotFound
 from ktrdr.operations.engine_tables import (
     APPLICATION_VERSION,
     ID_SUFFIX,
@@ -31,13 +30,20 @@ from ktrdr.operations.engine_tables import (
 from ktrdr.operations.operation import (
     OPERATION_SUFFIX_PATTERN,
     Operation,
-    OperationError,
     OperationPage,
     OperationStatus,
-    Progress,
     new_operation_id,
 )
 from ktrdr.operations.page_cursor import decode_cursor, encode_cursor
+from ktrdr.operations.rows import (
+    CREATED_AT_MS,
+    METADATA_PREFIX,
+    PAGE_KEY,
+    initial_attributes,
+    metadata_attributes,
+    read_operation,
+    select_rows,
+)
 from ktrdr.operations.serializer import JsonSerializer
 from ktrdr.operations.turns import next_turn, read_turns
 
@@ -45,18 +51,11 @@ APPLICATION_NAME = "ktrdr"
 # Held by whoever counts active operations and adds one, or decides by an operation's end what becomes of its traces.
 TRIGGER_LOCK = "trigger"
 MAX_PAGE = 200
-METADATA_PREFIX = "metadata."
 
 _ACTIVE = [name for name, status in STATUS_BY_ENGINE_STATUS.items() if not status.is_terminal]
 # The store has a method named `list`, which hides the type in its annotations.
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
-# The engine's own time is indexed, but has whole seconds on SQLite before Python 3.12: ours decides within a second.
-# Read as text first: PostgreSQL's `integer` does not hold it.
-_CREATED_AT_MS = sa.func.coalesce(
-    sa.cast(SystemSchema.workflow_status.c.attributes["created_at"].as_string(), sa.BigInteger), 0
-)
-_PAGE_KEY = (SystemSchema.workflow_status.c.created_at, _CREATED_AT_MS, SystemSchema.workflow_status.c.workflow_uuid)
 # How much earlier than our time the engine's may be, on SQLite.
 _WHOLE_SECOND_MS = 1000
 # And how much later: a row is written soon after its operation was given its time.
@@ -194,15 +193,15 @@ class OperationStore:
         if since is not None:
             # The first of the two finds the place in an index, the second is exact.
             conditions.append(table.c.created_at > epoch_ms(since) - _WHOLE_SECOND_MS)
-            conditions.append(_CREATED_AT_MS >= epoch_ms(since))
+            conditions.append(CREATED_AT_MS >= epoch_ms(since))
         if until is not None:
             conditions.append(table.c.created_at < epoch_ms(until) + _LATEST_WRITE_MS)
-            conditions.append(_CREATED_AT_MS < epoch_ms(until))
+            conditions.append(CREATED_AT_MS < epoch_ms(until))
         if cursor is not None:
-            key, place = sa.tuple_(*_PAGE_KEY), sa.tuple_(*map(sa.literal, decode_cursor(cursor)))
+            key, place = sa.tuple_(*PAGE_KEY), sa.tuple_(*map(sa.literal, decode_cursor(cursor)))
             conditions.append(key > place if oldest_first else key < place)
-        rows = self._select_rows(conditions, limit=limit + 1, oldest_first=oldest_first)
-        operations = [self._operation(row) for row in rows[:limit]]
+        rows = select_rows(self._engine, conditions, limit=limit + 1, oldest_first=oldest_first)
+        operations = [read_operation(row, self._serializer) for row in rows[:limit]]
         if len(rows) <= limit:
             return OperationPage(operations, None)
         last = rows[limit - 1]
@@ -380,103 +379,9 @@ class OperationStore:
         return family
 
     def _select(self, *conditions: sa.ColumnElement[bool], limit: int | None) -> Operations:
-        return [self._operation(row) for row in self._select_rows(conditions, limit=limit)]
-
-    def _select_rows(
-        self, conditions: Iterable[sa.ColumnElement[bool]], *, limit: int | None, oldest_first: bool = False
-    ) -> Rows:
-        table, outputs = SystemSchema.workflow_status, SystemSchema.workflow_output
-        query = (
-            sa.select(
-                table.c.workflow_uuid,
-                table.c.status,
-                table.c.name,
-                table.c.parent_workflow_id,
-                table.c.executor_id,
-                table.c.application_version,
-                table.c.created_at,
-                _CREATED_AT_MS.label("created_at_ms"),
-                table.c.completed_at,
-                table.c.attributes,
-                sa.func.coalesce(outputs.c.output, table.c.output).label("output"),
-                sa.func.coalesce(outputs.c.error, table.c.error).label("error"),
-            )
-            .select_from(table.outerjoin(outputs, outputs.c.workflow_uuid == table.c.workflow_uuid))
-            .where(*conditions)
-        )
-        if limit is not None:  # a page; all of them are sorted by who asks, or the order would choose the index
-            order = (column.asc() if oldest_first else column.desc() for column in _PAGE_KEY)
-            query = query.order_by(*order).limit(limit)
-        with self._engine.connect() as connection:
-            return [*connection.execute(query).mappings()]
-
-    def _operation(self, row: sa.RowMapping) -> Operation:
-        status = STATUS_BY_ENGINE_STATUS[row["status"]]
-        attributes: dict[str, Any] = row["attributes"] or {}
-        if not status.is_terminal and row["application_version"] not in (None, APPLICATION_VERSION):
-            attributes = {**attributes, **_stalled_attributes(row["application_version"])}
-        ended_ms = attributes.get("completed_at") or row["completed_at"]
-        return Operation(
-            operation_id=row["workflow_uuid"],
-            type=row["name"],
-            status=status,
-            parent_id=row["parent_workflow_id"],
-            created_at=from_epoch_ms(attributes.get("created_at") or row["created_at"]),
-            started_at=_optional_time(attributes.get("started_at")),
-            completed_at=_optional_time(ended_ms if status.is_terminal else None),
-            progress=_progress(status, attributes.get("progress"), row["executor_id"]),
-            metadata={
-                key.removeprefix(METADATA_PREFIX): value
-                for key, value in attributes.items()
-                if key.startswith(METADATA_PREFIX)
-            },
-            result=json.loads(row["output"]) if row["output"] and status is OperationStatus.COMPLETED else None,
-            error=self._error(row) if status is OperationStatus.FAILED else None,
-        )
-
-    def _error(self, row: sa.RowMapping) -> OperationError:
-        if row["status"] == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-            return OperationError(
-                "worker_lost",
-                "the worker died each time it tried; see its log, then start the operation again",
-            )
-        error = self._serializer.deserialize(row["error"]) if row["error"] else None
-        if isinstance(error, OperationFailed):
-            return OperationError(error.reason, error.message)
-        return OperationError("internal_error", "the operation failed without saying why; see the worker's log")
-
-
-def initial_attributes(created_at: datetime, metadata: dict[str, JsonValue]) -> dict[str, Any]:
-    """Return what an operation's row holds from its first moment."""
-    return {"created_at": epoch_ms(created_at), **metadata_attributes(metadata)}
-
-
-def metadata_attributes(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return metadata as top-level attributes: merging is by top-level key, so two writers keep both keys."""
-    return {METADATA_PREFIX + key: value for key, value in metadata.items()}
-
-
-def _stalled_attributes(version: str) -> dict[str, JsonValue]:
-    """Return what is shown of an operation that no worker of this version takes up."""
-    words = (
-        f"begun by a ktrdr whose operations are of version {version}; this one runs version {APPLICATION_VERSION} and "
-        "leaves it alone. Cancel it, or start a worker of that ktrdr"
-    )
-    return metadata_attributes({"stalled": words})
+        rows = select_rows(self._engine, conditions, limit=limit)
+        return [read_operation(row, self._serializer) for row in rows]
 
 
 def _age(operation: Operation) -> tuple[datetime, str]:
     return operation.created_at, operation.operation_id
-
-
-def _progress(status: OperationStatus, written: dict[str, Any] | None, executor_id: str | None) -> Progress:
-    if status is OperationStatus.COMPLETED:
-        return Progress(100.0, "done")
-    # A worker that was paused, replaced and woken can still write: its word counts only while it holds the row.
-    if written is None or (status is OperationStatus.RUNNING and written["executor_id"] != executor_id):
-        return Progress(0.0, "waiting" if status is OperationStatus.PENDING else "starting")
-    return Progress(written["percentage"], written["current_step"])
-
-
-def _optional_time(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else from_epoch_ms(milliseconds)

@@ -25,8 +25,9 @@ from ktrdr.operations.job_process import run_job
 from ktrdr.operations.leases import WorkerLeases, live_workers
 from ktrdr.operations.operation import OperationStatus, new_operation_id
 from ktrdr.operations.ownership import TAKEN_OVER, Ownership
+from ktrdr.operations.rows import initial_attributes, metadata_attributes
 from ktrdr.operations.serializer import error_reason
-from ktrdr.operations.store import APPLICATION_NAME, OperationStore, initial_attributes, metadata_attributes
+from ktrdr.operations.store import APPLICATION_NAME, OperationStore
 
 CHILD_POLL_S = 0.2
 OWNERSHIP_POLL_S = 0.2
