@@ -1,4 +1,4 @@
-"""Operations as rows: read from of the engine's table."""
+"""Operations as rows of the engine's table: how they are read, and what a new one holds."""
 
 import json
 from collections.abc import Iterable
