@@ -140,6 +140,8 @@ class _Teller:
             failure = str(reason) if reason else failure
             if self._shows_content:
                 attributes["gen_ai.output.messages"] = _cut(output.get("response"))
+        elif isinstance(output.get("measures"), dict):
+            attributes |= {f"ktrdr.job.{key}": value for key, value in _plain(output["measures"]).items()}
         elif step.name.endswith("_gate") and output:
             attributes |= {"ktrdr.gate.passed": bool(output.get("passed")), "ktrdr.gate.reason": str(output["reason"])}
         return self._part(name, step.started_at_ms, step.completed_at_ms, step.number, attributes, failure)

@@ -1,5 +1,6 @@
 """Backtest a strategy's out-of-sample probabilities: check what comes in, trade it, measure it."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,6 +18,8 @@ from ktrdr.market.costs import CostModel
 from ktrdr.statistics.returns import FloatArray, calendar_years
 from ktrdr.strategy.specification import StrategySpecification
 
+LapCallback = Callable[[str, dict[str, int]], None]
+
 
 def run_backtest(
     specification: StrategySpecification,
@@ -26,6 +29,7 @@ def run_backtest(
     costs: CostModel,
     *,
     seed: int = 0,
+    on_lap: LapCallback = lambda name, attributes: None,
 ) -> BacktestOutcome:
     """Trade a strategy over the test blocks and measure the result. Pure: equal inputs give equal outcomes.
 
@@ -36,6 +40,7 @@ def run_backtest(
         fold_by_bar: (n_bars,) number of the fold that a bar is a test bar of, 0 for none.
         costs: What each fill and holding cost.
         seed: What the interval's and the baselines' draws derive from; >= 0.
+        on_lap: Called with the name of each part and its figures when it ends.
 
     Raises:
         OperationFailed: `no_test_bars`, `prediction_missing` (NaN or outside 0..1 inside a fold),
@@ -55,13 +60,17 @@ def run_backtest(
             reason="too_few_days",
         )
     simulation = _simulate(inputs)
+    on_lap("backtest.trade", {"bars": len(window), "folds": len(inputs.folds)})
     trades = _trades(simulation, bars, fold_by_bar)
     curve = _curve(simulation, bars, fold_by_bar, window)
     held = _curve(simulate_buy_and_hold(inputs), bars, fold_by_bar, window)
     metrics = measure_backtest(trades, curve, seed=seed)
+    on_lap("backtest.measure", {"trades": len(trades)})
+    baselines = measure_baselines(inputs, held, metrics, seed=seed)
+    on_lap("backtest.baselines", {"random_entries": baselines.random_entry.n if baselines.random_entry else 0})
     report = BacktestReport(
         metrics=metrics,
-        baselines=measure_baselines(inputs, held, metrics, seed=seed),
+        baselines=baselines,
         costs=_cost_report(costs, bars, window),
         window=_window_report(bars, curve, n_folds=len(inputs.folds)),
     )

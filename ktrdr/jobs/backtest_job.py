@@ -16,6 +16,7 @@ from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import Report
 from ktrdr.strategy.store import StrategyStore
+from ktrdr.telemetry.stopwatch import Stopwatch
 from ktrdr.training.predictions import read_predictions
 from ktrdr.training.report import read_training_report
 
@@ -29,7 +30,7 @@ class BacktestJobRequest(BaseModel):
     other_returns: list[str]
 
 
-def backtest(document: dict[str, JsonValue], report: Report) -> JsonValue:
+def backtest(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) -> JsonValue:
     """Backtest the out-of-sample predictions on the snapshot they were made on; return metrics and verdict."""
     request = BacktestJobRequest.model_validate(document)
     settings = load_settings()
@@ -43,8 +44,12 @@ def backtest(document: dict[str, JsonValue], report: Report) -> JsonValue:
     series = store.series(specification.symbol, specification.timeframe)
     bars = store.load_research(specification.symbol, specification.timeframe, snapshot=training.snapshot)
     probability, fold = read_predictions(folder / "predictions.parquet", bars).by_bar(len(bars))
+    stopwatch.lap("job.read", {"bars": len(bars)})
     report(30.0, "trading the test blocks")
-    outcome = run_backtest(specification, bars, probability, fold, series.costs, seed=training.seed)
+    outcome = run_backtest(
+        specification, bars, probability, fold, series.costs, seed=training.seed, on_lap=stopwatch.lap
+    )
+    stopwatch.measure(bars=stopwatch.amount("backtest.trade", "bars"), backtest_s=stopwatch.seconds("backtest.trade"))
     report(60.0, "reaching the verdict")
     fitted = read_predictions(folder / "fitted_predictions.parquet", bars).of_folds(len(bars))
     betas = measure_market_betas(specification, bars, fitted, series.costs)
@@ -52,8 +57,10 @@ def backtest(document: dict[str, JsonValue], report: Report) -> JsonValue:
     selection = compare_with_trials(outcome.equity.daily_returns(), others, seed=training.seed)
     verdict = reach_verdict(outcome, betas, request.history, seed=training.seed, selection=selection)
     outcome = outcome.with_verdict(verdict)
+    stopwatch.lap("backtest.verdict")
     report(80.0, "writing results")
     attempt = Path(request.attempt)
     write_backtest(attempt, outcome)
     write_daily_returns(attempt / DAILY_RETURNS_FILE, outcome)
+    stopwatch.lap("job.write")
     return outcome.report.model_dump(mode="json", include={"metrics", "verdict"})

@@ -15,6 +15,7 @@ from ktrdr.operations.job_child import Report
 from ktrdr.providers.catalogue import open_provider
 from ktrdr.providers.loading import load_pages
 from ktrdr.providers.provider import BarsWanted
+from ktrdr.telemetry.stopwatch import Stopwatch
 
 LOADING_SHARE = 95.0  # per cent of the progress; the import takes the rest
 
@@ -40,7 +41,7 @@ class DataLoadJobRequest(DataLoadRequest):
     attempt: str
 
 
-def load(document: dict[str, JsonValue], report: Report) -> JsonValue:
+def load(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) -> JsonValue:
     """Load, import by the rules of every import, and say what became of the series."""
     request = DataLoadJobRequest.model_validate(document)
     settings = load_settings()
@@ -53,6 +54,7 @@ def load(document: dict[str, JsonValue], report: Report) -> JsonValue:
         now_ms=lambda: int(utc_now().timestamp() * 1000),
         report=lambda percentage, words: report(percentage * LOADING_SHARE / 100, words),
     )
+    stopwatch.lap("data.load", {"bars": len(frame)})
     report(LOADING_SHARE, f"importing {len(frame)} bars")
     path = Path(request.attempt) / f"{request.provider.replace(':', '-')}.parquet"
     frame.write_parquet(path)
@@ -67,6 +69,7 @@ def load(document: dict[str, JsonValue], report: Report) -> JsonValue:
     outcome = import_bars(
         BarStore(settings.data_folder), path, replace(parse_request(options), source=source), now=utc_now()
     )
+    stopwatch.lap("data.import", {"bars": outcome.series.n_bars})
     notices: list[JsonValue] = [*outcome.notices]
     return {
         "symbol": outcome.series.symbol,

@@ -11,6 +11,7 @@ from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import Report
 from ktrdr.strategy.store import StrategyStore
+from ktrdr.telemetry.stopwatch import Stopwatch
 from ktrdr.training.artifacts import write_training
 from ktrdr.training.train import train_strategy
 
@@ -28,7 +29,7 @@ class TrainingJobRequest(BaseModel):
     attempt: str
 
 
-def train(document: dict[str, JsonValue], report: Report) -> JsonValue:
+def train(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) -> JsonValue:
     """Train, write training.json, the model and both files of predictions, return the gate's metrics."""
     request = TrainingJobRequest.model_validate(document)
     settings = load_settings()
@@ -38,10 +39,21 @@ def train(document: dict[str, JsonValue], report: Report) -> JsonValue:
     bars = BarStore(settings.data_folder).load_research(
         specification.symbol, specification.timeframe, snapshot=request.snapshot
     )
+    stopwatch.lap("job.read", {"bars": len(bars)})
     memory = CheckpointFile(Path(request.checkpoints), settings.checkpoint_interval_s)
     workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
-    outcome = train_strategy(specification, bars, seed=request.seed, on_progress=report, memory=memory, workers=workers)
+    outcome = train_strategy(
+        specification,
+        bars,
+        seed=request.seed,
+        on_progress=report,
+        on_lap=stopwatch.lap,
+        memory=memory,
+        workers=workers,
+    )
+    stopwatch.measure(samples=stopwatch.amount("training.fit", "samples"), training_s=stopwatch.seconds("training.fit"))
     write_training(Path(request.attempt), outcome, bars)
+    stopwatch.lap("job.write")
     return {
         "accuracy": outcome.report.accuracy,
         "final_loss": outcome.report.final_loss,

@@ -8,23 +8,28 @@ import importlib
 import json
 import logging
 import os
+import resource
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from pydantic import JsonValue
 
 from ktrdr.artifacts.trouble import storage_trouble
+from ktrdr.clock import utc_now
 from ktrdr.errors import KtrdrError
 from ktrdr.telemetry.logs import configure_logging
+from ktrdr.telemetry.stopwatch import Stopwatch
 
 MIN_REPORT_INTERVAL_S = 0.5
 _PR_SET_PDEATHSIG = 1
 _logger = logging.getLogger(__name__)
 
 Report = Callable[[float, str], None]
-Job = Callable[[dict[str, JsonValue], Report], JsonValue]
+Job = Callable[[dict[str, JsonValue], Report, Stopwatch], JsonValue]
 
 
 def serve_job(target: str) -> None:
@@ -32,8 +37,10 @@ def serve_job(target: str) -> None:
 
     Args:
         target: `module:function` of the job. It is imported here, after this process is bound to its worker: what a
-            job needs takes seconds to import, and a worker may die meanwhile.
+            job needs takes seconds to import, and a worker may die meanwhile. What its stopwatch says at the end goes
+            with its result.
     """
+    stopwatch = Stopwatch(utc_now)
     die_with_parent()
     # Only this file may speak on stdout; what a library prints goes to the log instead of into the protocol.
     voice = os.fdopen(os.dup(1), "w", buffering=1)
@@ -55,7 +62,10 @@ def serve_job(target: str) -> None:
 
     try:
         job: Job = getattr(importlib.import_module(module), function)
-        speak({"kind": "result", "result": job(request, report)})
+        stopwatch.lap("job.imports")
+        result = job(request, report, stopwatch)
+        stopwatch.measure(peak_memory_bytes=_peak_memory_bytes())
+        speak({"kind": "result", "result": result, "timings": stopwatch.timings, "measures": stopwatch.measures})
     except KtrdrError as error:
         speak({"kind": "error", "reason": error.reason, "message": error.message})
     except Exception as error:  # the process's outermost frame
@@ -68,6 +78,18 @@ def serve_job(target: str) -> None:
             speak({"kind": "error", "reason": "internal_error", "message": message})
     voice.flush()
     os._exit(0)  # worker threads of the numeric libraries must not hold up a finished job
+
+
+def _peak_memory_bytes() -> int:
+    """Return the most memory that this process ever held in RAM."""
+    try:
+        # Not `getrusage`, whose figure a process inherits from the one that started it, even through an exec.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # not Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def die_with_parent() -> None:

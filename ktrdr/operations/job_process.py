@@ -8,6 +8,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import JsonValue
@@ -23,10 +24,25 @@ _logger = logging.getLogger(__name__)
 Report = Callable[[float, str], Coroutine[Any, Any, None]]
 
 
+@dataclass(frozen=True, slots=True)
+class JobAnswer:
+    """What a job answered, and what its stopwatch said.
+
+    Attributes:
+        result: The answer.
+        timings: Objects with `name`, `start_ms`, `end_ms` (epoch, UTC) and `attributes`, in order of time.
+        measures: Those that apply of `samples` and `training_s`, `bars` and `backtest_s`, `peak_memory_bytes`.
+    """
+
+    result: JsonValue
+    timings: list[JsonValue]
+    measures: dict[str, JsonValue]
+
+
 async def run_job(
     module: str, request: dict[str, JsonValue], report: Report, *, environment: Mapping[str, str]
-) -> JsonValue:
-    """Run `python -m module` with a request on its stdin and return the result it speaks on stdout.
+) -> JobAnswer:
+    """Run `python -m module` with a request on its stdin and return the answer it speaks on stdout.
 
     The process is killed, with all it started, when this coroutine is cancelled.
 
@@ -58,7 +74,7 @@ async def _converse(
     request: dict[str, JsonValue],
     report: Report,
     errors: "asyncio.Task[list[str]]",
-) -> JsonValue:
+) -> JobAnswer:
     assert process.stdin is not None
     assert process.stdout is not None
     # stdin stays open afterwards: its end tells the child that its worker is gone.
@@ -69,8 +85,7 @@ async def _converse(
             case "progress":
                 await report(message["percentage"], message["current_step"])
             case "result":
-                result: JsonValue = message["result"]
-                return result
+                return JobAnswer(message["result"], message["timings"], message["measures"])
             case "error":
                 raise OperationFailed(message["message"], reason=message["reason"])
     code = await process.wait()

@@ -5,7 +5,7 @@ import math
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -182,6 +182,8 @@ class Work:
 
         The job finds an empty folder below `attempts`, whose path is added to its request; the folder stays only if
         the job succeeds. No two runs have the same one: one that lost its operation may still be writing.
+        The step's output has `result`, `attempt` (the folder's name), and what the stopwatch said: `timings` and
+        `measures`, as a `JobAnswer` has them.
         """
 
         async def run() -> JsonValue:
@@ -190,7 +192,7 @@ class Work:
             attempt = attempts / f"{self.operation_id}_{secrets.token_hex(4)}"
             await asyncio.to_thread(fresh_attempt, attempt)
             try:
-                result = await run_job(
+                answer = await run_job(
                     module,
                     {**request, "attempt": str(attempt)},
                     self.report,
@@ -199,11 +201,11 @@ class Work:
             except BaseException:
                 discard_attempt(attempt)
                 raise
-            return [result, attempt.name]
+            return {**asdict(answer), "attempt": attempt.name}
 
         outcome = await self.owned_step(module.rpartition(".")[2], run)
-        assert isinstance(outcome, list)
-        return JobOutcome(outcome[0], attempts / str(outcome[1]))
+        assert isinstance(outcome, dict)
+        return JobOutcome(outcome["result"], attempts / str(outcome["attempt"]))
 
     async def back_off(self, phase: str, reason: str, pause_s: float) -> None:
         """Note in the history that a phase ended for a passing reason, and wait; a crash does not prolong it."""

@@ -34,6 +34,7 @@ from ktrdr.training.report import (
 from ktrdr.training.splits import Fold, RowArray, block_bounds, split_training_part, walk_forward
 
 ProgressCallback = Callable[[float, str], None]
+LapCallback = Callable[[str, dict[str, int]], None]
 
 _PERCENT_BEFORE_FIT = 5.0
 _PERCENT_AFTER_FIT = 30.0
@@ -87,6 +88,7 @@ def train_strategy(
     *,
     seed: int,
     on_progress: ProgressCallback,
+    on_lap: LapCallback = lambda name, attributes: None,
     memory: FitMemory | None = None,
     threads: int = 1,
     workers: int = 1,
@@ -99,6 +101,7 @@ def train_strategy(
         bars: Its research bars.
         seed: What all randomness derives from; >= 0.
         on_progress: Called with a percentage (0..100) and a text, once an epoch and a few times more.
+        on_lap: Called with the name of each part of the work and its figures when it ends.
         memory: Where an interrupted training of the same arguments on the same machine stands; it goes on from there
             and ends with the same bits. None keeps nothing.
         threads: Threads of PyTorch. At this size a second one gains a fifth on an idle machine, and costs a factor of
@@ -117,34 +120,47 @@ def train_strategy(
     inputs = compute_inputs(specification, bars)
     labels = make_labels(specification, bars)
     rows = usable_rows(inputs, labels)
-    folds, parts = _prepare_parts(specification, bars, inputs, labels, rows)
+    on_lap("training.features", {"bars": len(bars), "inputs": len(inputs.names), "rows": len(rows)})
+    folds, parts = _prepare_parts(specification, bars, inputs, labels, rows, on_lap)
     n_features = parts[0].rows.fitted_inputs.shape[1]
     stack = MlpStack(MlpShape(n_features, specification.model.hidden, specification.model.dropout))
-    identity = {
+    fit = _Fit(stack, parts, specification, seed, _identity(specification, bars, seed, threads), memory or NoMemory())
+    with torch_runtime(threads):
+        state, words = fit.run(on_progress, on_lap)
+        on_shifts = _null_progress(on_progress, n_shifts, words)
+        nulls = fit.measure_nulls(rows, labels, n_shifts=n_shifts, workers=workers, on_shifts=on_shifts)
+        on_lap("training.nulls", {"shifts": n_shifts, "folds": len(folds), "workers": workers})
+        on_progress(_PERCENT_AFTER_NULLS, "predicting the test blocks")
+        predictor = FoldPredictor(stack, parts[:-1], state, specification.training.seeds)
+        predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
+        calibration = predictor.calibration()
+        on_lap("training.predict", {"folds": len(folds)})
+    report = _report(
+        specification, bars, folds, parts, state, seed=seed, inputs=inputs, nulls=nulls, calibration=calibration
+    )
+    model = _final_model(stack, specification, bars, parts[-1], state, seed)
+    on_lap("training.report", {})
+    on_progress(100.0, "trained")
+    return TrainingOutcome(report, predictions, fitted_predictions, model)
+
+
+def _identity(specification: StrategySpecification, bars: Bars, seed: int, threads: int) -> dict[str, str]:
+    """Return what a fit must share with another one to go on where that one stood."""
+    return {
         **machine_identity(threads),
         "strategy": specification.sha256(),
         "snapshot": bars.snapshot,
         "seed": str(seed),
     }
-    fit = _Fit(stack, parts, specification, seed, identity, memory or NoMemory())
-    with torch_runtime(threads):
-        state, words = fit.run(on_progress)
-        on_shifts = _null_progress(on_progress, n_shifts, words)
-        nulls = fit.measure_nulls(rows, labels, n_shifts=n_shifts, workers=workers, on_shifts=on_shifts)
-        on_progress(_PERCENT_AFTER_NULLS, "predicting the test blocks")
-        predictor = FoldPredictor(stack, parts[:-1], state, specification.training.seeds)
-        predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
-        calibration = predictor.calibration()
-    report = _report(
-        specification, bars, folds, parts, state, seed=seed, inputs=inputs, nulls=nulls, calibration=calibration
-    )
-    model = _final_model(stack, specification, bars, parts[-1], state, seed)
-    on_progress(100.0, "trained")
-    return TrainingOutcome(report, predictions, fitted_predictions, model)
 
 
 def _prepare_parts(
-    specification: StrategySpecification, bars: Bars, inputs: FeatureInputs, labels: Labels, rows: RowArray
+    specification: StrategySpecification,
+    bars: Bars,
+    inputs: FeatureInputs,
+    labels: Labels,
+    rows: RowArray,
+    on_lap: LapCallback,
 ) -> tuple[list[Fold], list[TrainingPart]]:
     """Return the folds and their training parts, followed by the part of the final model."""
     folds = walk_forward(rows, labels.end, block_bounds(bars.timestamp, int(bars.known_at[-1])))
@@ -160,10 +176,20 @@ def _prepare_parts(
                 reason="too_few_bars",
             )
         parts.append(part)
+        on_lap("training.fold", {"fold": fold.index, **_row_counts(part)})
     training = split_training_part(rows, labels.end, len(bars))
     no_bars = np.empty(0, dtype=np.intp)
     final = prepare_part(specification, inputs, labels, name="the final model", training=training, test_bars=no_bars)
+    on_lap("training.final_part", _row_counts(final))
     return folds, [*parts, final]
+
+
+def _row_counts(part: TrainingPart) -> dict[str, int]:
+    return {
+        "fitted_rows": len(part.training.fitted),
+        "validation_rows": len(part.training.validation),
+        "test_bars": len(part.test_bars),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +203,7 @@ class _Fit:
     identity: Mapping[str, str]
     memory: FitMemory
 
-    def run(self, on_progress: ProgressCallback) -> tuple[FitState, str]:
+    def run(self, on_progress: ProgressCallback, on_lap: LapCallback) -> tuple[FitState, str]:
         """Return the end of the fit, and words for whoever watches about where it began."""
         training = self.specification.training
         tasks = [
@@ -204,7 +230,19 @@ class _Fit:
         settings = _fit_settings(self.specification)
         rows = [part.rows for part in self.parts]
         state = start if recalled.state is None else recalled.state
-        return fit_stack(self.stack, rows, tasks, settings, on_epoch=finish_epoch, state=state), words
+        first_epoch, epochs_before = state.epoch, state.epochs_run.copy()
+        state = fit_stack(self.stack, rows, tasks, settings, on_epoch=finish_epoch, state=state)
+        rows_of = np.array([len(part.training.fitted) for part in self.parts]).repeat(training.seeds)
+        figures = {
+            "parts": len(self.parts),
+            "seeds": training.seeds,
+            "epochs": state.epoch - first_epoch,
+            "first_epoch": first_epoch + 1,
+            # Rows that networks learned from, each as often as it was shown; of this run only.
+            "samples": int(((state.epochs_run - epochs_before) * rows_of).sum()),
+        }
+        on_lap("training.fit", figures)
+        return state, words
 
     def measure_nulls(
         self, rows: RowArray, labels: Labels, *, n_shifts: int, workers: int, on_shifts: Callable[[int], None]

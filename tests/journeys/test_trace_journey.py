@@ -1,5 +1,6 @@
 """Every cycle is one trace, however it ends: real workers send it to a real collector on loopback."""
 
+import itertools
 import json
 import os
 import signal
@@ -63,6 +64,33 @@ def attributes(span):
     return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in span.attributes}
 
 
+def check_parts_of_jobs(spans, cycle, folder):
+    """Hold what the job processes timed against the steps they ran in, and against the reports they wrote."""
+    steps = {span.name: span for span in spans if span.name in ("training", "backtest")}
+    report = json.loads((folder / "strategies" / cycle["metadata"]["strategy_name"] / "training.json").read_text())
+    folds = named(spans, "training.fold")
+    told = [{name: attributes(span)[name] for name in ("fold", "fitted_rows", "validation_rows")} for span in folds]
+    rows = [(fold["fold"], fold["rows"]["fitted"], fold["rows"]["validation"]) for fold in report["folds"]]
+    assert [tuple(each.values()) for each in told] == rows
+    assert len(rows) == 5
+    (fit,) = named(spans, "training.fit")
+    assert attributes(fit)["samples"] > sum(
+        fold["rows"]["fitted"] * sum(fold["epochs"]) for fold in report["folds"]
+    )  # and the final model's
+    parts = named(spans, "training.") + named(spans, "backtest.") + named(spans, "job.")
+    assert {span.parent_span_id for span in parts} == {step.span_id for step in steps.values()}
+    for name, step in steps.items():
+        inside = sorted(
+            (span for span in parts if span.parent_span_id == step.span_id), key=lambda s: s.start_time_unix_nano
+        )
+        for earlier, later in itertools.pairwise(inside):
+            assert earlier.end_time_unix_nano <= later.start_time_unix_nano
+        told_ms = sum(span.end_time_unix_nano - span.start_time_unix_nano for span in inside)
+        assert told_ms > 0.6 * (step.end_time_unix_nano - step.start_time_unix_nano), name
+    assert attributes(steps["training"])["ktrdr.job.peak_memory_bytes"] > 50e6
+    assert attributes(steps["backtest"])["ktrdr.job.bars"] > 1000
+
+
 def test_a_cycle_is_one_trace_with_its_phases_its_calls_and_its_cost(traced, receiver, anthropic_server):
     cycle = traced.json("agent", "trigger", "--brief", BRIEF, "--bypass-gates")
     spans = tree_of(traced, receiver, cycle)
@@ -76,6 +104,7 @@ def test_a_cycle_is_one_trace_with_its_phases_its_calls_and_its_cost(traced, rec
     assert [span.name for span in named(spans, "execute_tool")][-1] == "execute_tool save_assessment"
     assert attributes(spans[0])["ktrdr.cost_usd"] == pytest.approx(cycle["metadata"]["cost_usd"])
     assert len(receiver.traces()) == 1
+    check_parts_of_jobs(spans, cycle, traced.folder)
     sent = b"".join(span.SerializeToString() for span in receiver.spans)
     for secret in (SECRET, BRIEF, str(traced.folder), "You design trading strategies"):
         assert secret.encode() not in sent

@@ -9,11 +9,12 @@ from ktrdr.errors import OperationFailed
 from ktrdr.operations.job_child import serve_job
 
 
-def run(request, report):
+def run(request, report, stopwatch):
     log = Path(request["log"])
     with log.open("a") as file:
         file.write(f"{os.getpid()}\n")
     (Path(request["attempt"]) / "half.txt").write_text(f"half-written by {os.getpid()}")
+    stopwatch.lap("toy.write", {"files": 1})
     deadline = time.monotonic() + request["seconds"]
     while time.monotonic() < deadline:
         report(50.0, "half-way")
