@@ -92,7 +92,7 @@ class TriedStrategyDocument(Document):
 
     name: str
     hypothesis: str
-    family: str | None = Field(description="trend, reversion, breakout or momentum, where its name says so")
+    family: str | None = Field(description="such as trend or reversion, where its name says so")
     symbol: str
     timeframe: str
     indicators: list[str]
