@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ktrdr.cli.options import Detach, Json, command_group
+from ktrdr.cli.options import Cursor, Detach, Json, Limit, command_group
 
 app = command_group("Install samples, import or fetch bars, check and adjust what is stored.")
 TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
@@ -79,11 +79,11 @@ def import_(
 
 
 @app.command("list")
-def list_series(as_json: Json = False) -> None:
-    """List stored series; counts and dates are those of the bars that research may see."""
+def list_series(limit: Limit = 50, cursor: Cursor = None, as_json: Json = False) -> None:
+    """List stored series by symbol; counts and dates are those of the bars that research may see."""
     from ktrdr.cli.data_actions import list_markets
 
-    list_markets(as_json)
+    list_markets(limit, cursor, as_json)
 
 
 @app.command("check")
