@@ -50,7 +50,8 @@ def test_strategies_and_markets_come_in_pages_that_hold_each_once(client, worksp
     series = [(each["symbol"], each["timeframe"]) for each in walk(client, "/markets", "markets", limit=1)]
     assert series == [("AAPL", "1d"), ("EURUSD", "1h"), ("MSFT", "1d"), ("SPX", "1d")]
     market_cursor = client.get(f"{API}/markets", params={"limit": 1}).json()["next_cursor"]
-    for path, cursor in (("strategies", market_cursor), ("markets", "bm8="), ("strategies", "é"), ("agent/history", "x")):
+    wrong = (("strategies", market_cursor), ("markets", "bm8="), ("strategies", "é"), ("agent/history", "x"))
+    for path, cursor in wrong:
         answer = client.get(f"{API}/{path}", params={"cursor": cursor})
         assert (answer.status_code, answer.json()["reason"]) == (422, "bad_cursor")
 
