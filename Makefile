@@ -9,7 +9,7 @@ DEMO ?= demo
 demo: .venv/.runtime
 	@mkdir -p $(DEMO)
 	$(BIN)/ktrdr --workspace $(DEMO) data samples
-	$(BIN)/ktrdr --workspace $(DEMO) agent trigger --model offline --until-completed 5
+	$(BIN)/ktrdr --workspace $(DEMO) agent trigger --designer offline --until-completed 5
 
 ## test: install and run every test, one file after the other in each of two processes
 test: .venv/.dev

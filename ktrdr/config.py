@@ -77,6 +77,15 @@ class TracingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Where Interactive Brokers' TWS or IB Gateway listens, and as which of its clients it is asked."""
+
+    host: str
+    port: int
+    client_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccessSettings:
     """What the API asks of a request. The token is kept out of every representation."""
 
@@ -105,6 +114,7 @@ class Settings:
     database_url: str
     api_url: str | None
     fetch_url: str | None
+    ib_gateway: GatewaySettings
     access: AccessSettings
     gates: GateSettings
     budget: BudgetSettings
@@ -181,6 +191,11 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         database_url=variables.get("KTRDR_DATABASE_URL") or default_database,
         api_url=(variables.get("KTRDR_API_URL") or "").rstrip("/") or None,
         fetch_url=(variables.get("KTRDR_FETCH_URL") or "").rstrip("/") or None,
+        ib_gateway=GatewaySettings(
+            host=variables.get("KTRDR_IB_HOST") or "127.0.0.1",
+            port=int(_number(variables, "KTRDR_IB_PORT", 4002, minimum=1)),
+            client_id=int(_number(variables, "KTRDR_IB_CLIENT_ID", 17, minimum=0)),
+        ),
         access=_access_settings(variables),
         gates=GateSettings(
             profile=profile,

@@ -27,6 +27,7 @@ HEAVY = {
     "ccxt",  # and the other providers' libraries, which need not be installed
     "requests",
     "yfinance",
+    "ib_async",
 }
 # Our own modules that pull such a package in; only these importers put them off.
 HEAVY_OF_OURS = {

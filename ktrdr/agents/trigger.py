@@ -21,7 +21,8 @@ from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.store import StrategyStore
 
 # The first cycle of a workspace takes this seed and each later one the next, so that no two design the same. On the
-# bundled samples gates refuse the first two designs and the third completes: a fair introduction.
+# bundled samples a gate refuses the first design and the second completes, a fair introduction: found by
+# `ktrdr agent trigger --designer offline --seed N --until-completed 5` in fresh workspaces with `ktrdr data samples`.
 FIRST_SEED, N_SEEDS = 17, 2**32
 
 

@@ -77,6 +77,14 @@ def compose(settings: Settings) -> Composition:
         clock=utc_now,
     )
     memory = StrategyMemory(operation_store, strategy_store)
+    strategies = StrategiesService(
+        strategy_store,
+        bar_store,
+        ledger,
+        DesignIntake(bar_store, strategy_store, settings.attempts_folder),
+        attempts_folder=settings.attempts_folder,
+        clock=utc_now,
+    )
     return Composition(
         settings=settings,
         database=database,
@@ -84,15 +92,8 @@ def compose(settings: Settings) -> Composition:
         strategy_store=strategy_store,
         bar_store=bar_store,
         operations=operations,
-        agent=AgentService(operation_store, operations, trigger, budget, memory),
-        strategies=StrategiesService(
-            strategy_store,
-            bar_store,
-            ledger,
-            DesignIntake(bar_store, strategy_store, settings.attempts_folder),
-            attempts_folder=settings.attempts_folder,
-            clock=utc_now,
-        ),
+        agent=AgentService(operation_store, operations, trigger, budget, memory, strategies.summary),
+        strategies=strategies,
         schedules=SchedulesService(ScheduleStore(database), operation_store, trigger, budget, chooser, utc_now),
         markets=MarketsService(bar_store, utc_now),
         workers=WorkersService(leases, Ownership(database)),

@@ -135,7 +135,7 @@ async def _run_cycle(connection: Connection, options: TriggerOptions, number: in
 
 async def _say_if_offline(connection: Connection, request: TriggerRequest, operation_id: str) -> None:
     """Say that no LLM is used where nobody asked for that."""
-    if request.model is None and request.strategy is None:
+    if request.model is None and request.designer is None and request.strategy is None:
         cycle = await connection.client.operation(operation_id)
         if cycle.metadata.get("model") == _OFFLINE_MODEL:
             say(_OFFLINE_NOTE)

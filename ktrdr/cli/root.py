@@ -12,6 +12,7 @@ COMMANDS = {
     "agent": LazyCommand("ktrdr.cli.agent_commands", "Run research cycles: start, look, cancel."),
     "operations": LazyCommand("ktrdr.cli.operations_commands", "List, show, watch and cancel durable work."),
     "strategies": LazyCommand("ktrdr.cli.strategies_commands", "List, show and validate strategies."),
+    "indicators": LazyCommand("ktrdr.cli.indicators_commands", "List and show what a strategy may use."),
     "data": LazyCommand("ktrdr.cli.data_commands", "Install samples, import or fetch bars, check what is stored."),
     "train": LazyCommand(_RUN, "Train a strategy file or a stored strategy.", command="train"),
     "backtest": LazyCommand(_RUN, "Backtest a trained strategy out of sample.", command="backtest"),

@@ -11,6 +11,7 @@ from ktrdr.errors import InvalidInput, NotFound
 from ktrdr.schemas.strategies import StrategySummary
 
 MAX_FILE_BYTES = 1024 * 1024
+_HEADER = ("name", "market", "verdict", "sharpe", "drawdown", "trades", "accuracy", "judgement", "hypothesis")
 
 
 def read_strategy_file(path: Path) -> bytes:
@@ -32,22 +33,23 @@ def read_strategy_file(path: Path) -> bytes:
     return text
 
 
-def list_stored(as_json: bool) -> None:
-    """Show all strategies."""
+def list_stored(limit: int, cursor: str | None, as_json: bool) -> None:
+    """Show a page of strategies."""
 
     async def action(connection: Connection) -> int:
-        found = await connection.client.strategies()
+        found = await connection.client.strategies(limit=limit, cursor=cursor)
         if as_json:
             print_document(found)
         elif not found.strategies:
             say("No strategies yet: `ktrdr agent trigger` designs one, `ktrdr train FILE` stores and trains yours.")
         else:
-            header = ("name", "market", "accuracy", "sharpe", "trades", "judgement", "hypothesis")
-            print_lines(table_lines(header, [_row(summary) for summary in found.strategies]))
+            print_lines(table_lines(_HEADER, [_row(summary) for summary in found.strategies]))
             say(
                 "accuracy: validation, flattered by early stopping; sharpe: out of sample, net of costs, not corrected "
-                "for the number of trials"
+                "for the number of trials, as the verdict is"
             )
+            if found.next_cursor is not None:
+                say(f"There are more: --cursor {found.next_cursor}")
         return ExitCode.OK
 
     run_action(action)
@@ -90,9 +92,11 @@ def _row(summary: StrategySummary) -> tuple[str, ...]:
     return (
         summary.name,
         market,
-        figure(summary.accuracy, ".3f"),
+        summary.verdict or MISSING,
         figure(summary.sharpe_ratio),
+        figure(summary.max_drawdown, ".0%"),
         figure(summary.n_trades, "d"),
+        figure(summary.accuracy, ".3f"),
         summary.judgement or MISSING,
         shorten(words, 60),
     )

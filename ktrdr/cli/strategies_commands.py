@@ -1,16 +1,16 @@
 """`ktrdr strategies`: what is stored, and whether a file may be."""
 
-from ktrdr.cli.options import Json, StrategyFile, StrategyName, command_group
+from ktrdr.cli.options import Cursor, Json, Limit, StrategyFile, StrategyName, command_group
 
 app = command_group("List, show and validate strategies.")
 
 
 @app.command("list")
-def list_strategies(as_json: Json = False) -> None:
-    """List stored strategies with their figures, oldest first."""
+def list_strategies(limit: Limit = 50, cursor: Cursor = None, as_json: Json = False) -> None:
+    """List stored strategies with their verdicts and figures, newest first."""
     from ktrdr.cli.strategies_actions import list_stored
 
-    list_stored(as_json)
+    list_stored(limit, cursor, as_json)
 
 
 @app.command("show")

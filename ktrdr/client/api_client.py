@@ -15,6 +15,7 @@ from ktrdr.operations.operation import OperationStatus
 from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriedStrategies, TriggerAccepted, TriggerRequest
 from ktrdr.schemas.document import Document, RequestBody
 from ktrdr.schemas.health import Health, Readiness
+from ktrdr.schemas.history import CycleHistory
 from ktrdr.schemas.indicators import IndicatorList
 from ktrdr.schemas.markets import FetchRequest, ImportDocument, MarketList, QualityDocument, QualityList
 from ktrdr.schemas.operations import OperationDocument, OperationList, OperationLog, PruneRequest, PruneResult
@@ -74,6 +75,11 @@ class ApiClient:
     async def agent_budget(self, days: int) -> BudgetDocument:
         """Ask what LLM calls cost in the last `days` days, and what is left of today."""
         return _read(BudgetDocument, await self._send("GET", f"{PREFIX}/agent/budget", parameters={"days": days}))
+
+    async def history(self, *, limit: int = 50, cursor: str | None = None) -> CycleHistory:
+        """Return a page of cycles that have ended, newest first."""
+        parameters: Parameters = {"limit": limit, "cursor": cursor}
+        return _read(CycleHistory, await self._send("GET", f"{PREFIX}/agent/history", parameters=parameters))
 
     async def agent_memory(self, limit: int) -> TriedStrategies:
         """Return what was tried last and how it ended, newest first."""
@@ -179,9 +185,10 @@ class ApiClient:
         """Return who works on what, and what waits."""
         return _read(WorkerList, await self._send("GET", f"{PREFIX}/workers"))
 
-    async def strategies(self) -> StrategyList:
-        """Return all stored strategies, oldest first."""
-        return _read(StrategyList, await self._send("GET", f"{PREFIX}/strategies"))
+    async def strategies(self, *, limit: int = 50, cursor: str | None = None) -> StrategyList:
+        """Return a page of stored strategies, newest first."""
+        parameters: Parameters = {"limit": limit, "cursor": cursor}
+        return _read(StrategyList, await self._send("GET", f"{PREFIX}/strategies", parameters=parameters))
 
     async def strategy(self, name: str) -> StrategyDetail:
         """Return one strategy with its results."""
@@ -211,9 +218,10 @@ class ApiClient:
         """Return what a strategy file may use."""
         return _read(IndicatorList, await self._send("GET", f"{PREFIX}/indicators"))
 
-    async def markets(self) -> MarketList:
-        """Return all stored series."""
-        return _read(MarketList, await self._send("GET", f"{PREFIX}/markets"))
+    async def markets(self, *, limit: int = 50, cursor: str | None = None) -> MarketList:
+        """Return a page of stored series."""
+        parameters: Parameters = {"limit": limit, "cursor": cursor}
+        return _read(MarketList, await self._send("GET", f"{PREFIX}/markets", parameters=parameters))
 
     async def install_samples(self) -> MarketList:
         """Store the bundled samples."""

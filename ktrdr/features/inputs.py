@@ -46,7 +46,7 @@ def compute_inputs(specification: StrategySpecification, bars: Bars) -> FeatureI
             "use shorter periods or a longer series",
             reason="too_few_bars",
         )
-    prices = bars.prices()
+    prices = bars.indicator_inputs()
     outputs = {
         identifier: compute_indicator(each.type, each.parameters, prices)
         for identifier, each in specification.indicators.items()

@@ -1,5 +1,6 @@
 """Load bars from a provider into the attempt folder and import them as a file is."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,23 +46,32 @@ def load(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) -
     """Load, import by the rules of every import, and say what became of the series."""
     request = DataLoadJobRequest.model_validate(document)
     settings = load_settings()
-    provider = open_provider(request.provider, settings.fetch_url, Path(request.attempt))
-    wanted = BarsWanted(request.symbol, Timeframe.parse(request.timeframe), request.start_ms, request.end_ms)
-    frame = load_pages(
-        provider,
-        wanted,
-        Path(request.pages),
-        now_ms=lambda: int(utc_now().timestamp() * 1000),
-        report=lambda percentage, words: report(percentage * LOADING_SHARE / 100, words),
+    provider = open_provider(
+        request.provider,
+        settings.fetch_url,
+        Path(request.attempt),
+        gateway=settings.ib_gateway,
+        state_folder=settings.state_folder,
     )
+    wanted = BarsWanted(request.symbol, Timeframe.parse(request.timeframe), request.start_ms, request.end_ms)
+    with closing(provider):
+        frame = load_pages(
+            provider,
+            wanted,
+            Path(request.pages),
+            now_ms=lambda: int(utc_now().timestamp() * 1000),
+            report=lambda percentage, words: report(percentage * LOADING_SHARE / 100, words),
+        )
     stopwatch.lap("data.load", {"bars": len(frame)})
     report(LOADING_SHARE, f"importing {len(frame)} bars")
     path = Path(request.attempt) / f"{request.provider.replace(':', '-')}.parquet"
     frame.write_parquet(path)
+    facts = provider.facts(request.symbol)
     options = ImportOptions(
         symbol=request.store_as,
         timeframe=request.timeframe,
-        calendar=request.calendar or provider.calendar,
+        calendar=request.calendar or facts.calendar,
+        price_side=facts.price_side,
         replace=request.replace,
         accept_findings=request.accept_findings,
     )

@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ktrdr.market.timeframe import Timeframe
+from ktrdr.market.calendar import NEW_YORK, wall_clock
+from ktrdr.market.timeframe import DAY_MS, HOUR_MS, Timeframe
 
 FloatArray = NDArray[np.float64]
 RowSlice = slice  # inside the class below, `slice` is its method
@@ -59,13 +60,27 @@ class Bars:
         return len(self.timestamp)
 
     def prices(self) -> dict[str, FloatArray]:
-        """Return open, high, low, close and volume by name: the mapping that indicators take."""
+        """Return open, high, low, close and volume by name."""
         return {
             "open": self.open,
             "high": self.high,
             "low": self.low,
             "close": self.close,
             "volume": self.volume,
+        }
+
+    def indicator_inputs(self) -> dict[str, FloatArray]:
+        """Return the prices and the columns of the clock: what indicators take.
+
+        `hour` is that of New York, with fractions, when the bar is complete; `weekday` (0 Monday) and `monthday` are
+        those of its session.
+        """
+        session = self.session_day.astype("datetime64[D]")
+        return {
+            **self.prices(),
+            "hour": wall_clock(self.known_at, NEW_YORK) % DAY_MS / HOUR_MS,
+            "weekday": (self.session_day.astype(np.float64) + 3.0) % 7.0,
+            "monthday": (session - session.astype("datetime64[M]")).astype(np.float64) + 1.0,
         }
 
     def slice(self, start: int, stop: int) -> "Bars":

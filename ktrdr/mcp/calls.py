@@ -16,6 +16,7 @@ from ktrdr.mcp.shapes import (
     ListOperationsArguments,
     NoArguments,
     OperationArguments,
+    PageArguments,
     RecentArguments,
     ResearchMarkets,
     SaveArguments,
@@ -47,10 +48,11 @@ async def list_indicators(call: Call, _: NoArguments) -> IndicatorList:
     return await (await call.laboratory.client()).indicators()
 
 
-async def list_markets(call: Call, _: NoArguments) -> ResearchMarkets:
-    """Return the stored series without what is known of their sealed bars."""
-    found = await (await call.laboratory.client()).markets()
-    return ResearchMarkets(markets=[ResearchSeries.model_validate(series) for series in found.markets])
+async def list_markets(call: Call, arguments: PageArguments) -> ResearchMarkets:
+    """Return a page of stored series without what is known of their sealed bars."""
+    found = await (await call.laboratory.client()).markets(limit=arguments.limit, cursor=arguments.cursor)
+    markets = [ResearchSeries.model_validate(series) for series in found.markets]
+    return ResearchMarkets(markets=markets, next_cursor=found.next_cursor)
 
 
 async def get_recent_strategies(call: Call, arguments: RecentArguments) -> TriedStrategies:
@@ -145,9 +147,9 @@ async def cancel_operation(call: Call, arguments: OperationArguments) -> Operati
     return await (await call.laboratory.client()).cancel(arguments.operation_id)
 
 
-async def list_strategies(call: Call, _: NoArguments) -> StrategyList:
-    """Return all stored strategies."""
-    return await (await call.laboratory.client()).strategies()
+async def list_strategies(call: Call, arguments: PageArguments) -> StrategyList:
+    """Return a page of stored strategies."""
+    return await (await call.laboratory.client()).strategies(limit=arguments.limit, cursor=arguments.cursor)
 
 
 async def get_strategy(call: Call, arguments: StrategyArguments) -> StrategyDetail:

@@ -66,7 +66,7 @@ TOOLS = {
             "List markets",
             "Stored markets: how many bars research may see, from when to when, and what trading them costs (basis "
             "points per side).",
-            shapes.NoArguments,
+            shapes.PageArguments,
             shapes.ResearchMarkets,
             _READS,
             calls.list_markets,
@@ -150,8 +150,8 @@ TOOLS = {
         ),
         Tool(
             "List strategies",
-            "All stored strategies with their main figures, oldest first.",
-            shapes.NoArguments,
+            "Stored strategies with their verdicts and main figures, newest first.",
+            shapes.PageArguments,
             StrategyList,
             _READS,
             calls.list_strategies,

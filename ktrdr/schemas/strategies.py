@@ -18,14 +18,17 @@ class StrategySummary(Document):
     accuracy: float | None = Field(description="validation accuracy, 0..1")
     sharpe_ratio: float | None = Field(description="out of sample, net of costs, annualised")
     n_trades: int | None
+    max_drawdown: float | None = Field(description="fraction of peak equity, 0..1")
+    verdict: str | None = Field(description="what statistics alone allow to be said; null before a backtest")
     judgement: str | None = Field(description="the assessor's opinion, not a verdict")
     faults: list[str] = Field(default_factory=list, description="why its files cannot be read, if they cannot")
 
 
 class StrategyList(Document):
-    """All stored strategies, oldest first."""
+    """A page of stored strategies, newest first, and where the next one begins (null at the end)."""
 
     strategies: list[StrategySummary]
+    next_cursor: str | None
 
 
 class StrategyDetail(Document):

@@ -25,14 +25,17 @@ class StrategyStore:
 
     def names(self) -> list[str]:
         """Return the stored strategies' names, oldest first."""
+        return [name for _, name in self.stored()]
+
+    def stored(self) -> list[tuple[int, str]]:
+        """Return when each strategy was stored, in nanoseconds since 1970, and its name, oldest first."""
         if not self._root.is_dir():
             return []
-        found = [
+        return sorted(
             (path.stat().st_mtime_ns, path.parent.name)
             for path in self._root.glob(f"*/{STRATEGY_FILE}")
             if re.fullmatch(NAME_PATTERN, path.parent.name) is not None
-        ]
-        return [name for _, name in sorted(found)]
+        )
 
     def folder(self, name: str) -> Path:
         """Return where a strategy of this name is, or would be, stored.

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from ktrdr.api.composition import Composed
+from ktrdr.api.paging import Page
 from ktrdr.errors import StrategyInvalid
 from ktrdr.schemas.problem import Problem
 from ktrdr.schemas.strategies import DesignRequest, StrategyDetail, StrategyList, ValidationReport
@@ -34,9 +35,9 @@ StrategyText = Annotated[str, Depends(_body_text)]
 
 
 @router.get("")
-def list_strategies(composition: Composed) -> StrategyList:
-    """Return all stored strategies, oldest first."""
-    return composition.strategies.list()
+def list_strategies(composition: Composed, page: Page) -> StrategyList:
+    """Return a page of stored strategies, newest first."""
+    return composition.strategies.list(page)
 
 
 @router.get("/{name}", responses={404: {"model": Problem}})

@@ -10,6 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ktrdr.agents.cycle import AGENT_RESEARCH
 from ktrdr.agents.progress import running_child_id, with_cycle_progress
 from ktrdr.agents.revival import OperationRevival
+from ktrdr.api.paging import PageOptions
 from ktrdr.artifacts.attempt import discard_attempt
 from ktrdr.clock import Clock
 from ktrdr.config import Settings
@@ -33,14 +34,6 @@ class OperationFilters:
     parent_id: str | None
     since: datetime | None
     until: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class PageOptions:
-    """How much of a list, and from where on."""
-
-    limit: int
-    cursor: str | None
 
 
 # The service has a method named `list`, which hides the type in its annotations.

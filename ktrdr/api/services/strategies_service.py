@@ -7,6 +7,7 @@ from uuid import uuid4
 from pydantic import JsonValue, ValidationError
 
 from ktrdr.agents.designs import DesignIntake, DesignOrigin
+from ktrdr.api.paging import PageOptions, take_page
 from ktrdr.artifacts.attempt import fresh_attempt, publish_folder
 from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.clock import Clock
@@ -46,9 +47,22 @@ class StrategiesService:
         self._attempts_folder = attempts_folder
         self._clock = clock
 
-    def list(self) -> StrategyList:
-        """Return all stored strategies, oldest first; one spoilt by hand is listed with its faults."""
-        return StrategyList(strategies=[self._summary(name) for name in self._strategies.names()])
+    def list(self, page: PageOptions) -> StrategyList:
+        """Return a page of stored strategies, newest first; one spoilt by hand is listed with its faults.
+
+        Raises:
+            InvalidInput: The cursor is none that a page gave.
+        """
+        stored = sorted(self._strategies.stored(), key=_newest_first)
+        shown, next_cursor = take_page(stored, _newest_first, page)
+        return StrategyList(strategies=[self._summary(name) for _, name in shown], next_cursor=next_cursor)
+
+    def summary(self, name: str) -> StrategySummary | None:
+        """Return one line of the list, None where there is no strategy of this name."""
+        try:
+            return self._summary(name)
+        except NotFound:
+            return None
 
     def detail(self, name: str) -> StrategyDetail:
         """Return one strategy with everything that was found about it.
@@ -163,6 +177,8 @@ class StrategiesService:
                 accuracy=None,
                 sharpe_ratio=None,
                 n_trades=None,
+                max_drawdown=None,
+                verdict=None,
                 judgement=None,
                 faults=error.faults,
             )
@@ -180,6 +196,8 @@ class StrategiesService:
             "accuracy": _value(training, "accuracy"),
             "sharpe_ratio": _value(backtest, "metrics", "sharpe_ratio"),
             "n_trades": _value(backtest, "metrics", "n_trades"),
+            "max_drawdown": _value(backtest, "metrics", "max_drawdown"),
+            "verdict": None if _value(backtest, "verdict") is None else _value(backtest, "verdict", "value"),
             "judgement": _value(assessment, "judgement"),
         }
         try:
@@ -188,6 +206,10 @@ class StrategiesService:
             raise StrategyInvalid(
                 [f"{fault['loc'][0]}: {fault['msg']}; a result file was changed" for fault in error.errors()]
             ) from None
+
+
+def _newest_first(stored: tuple[int, str]) -> tuple[int, str]:
+    return -stored[0], stored[1]
 
 
 def _unwritable(error: OSError) -> WorkspaceUnusable:
