@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
 from ktrdr.database.patience import is_connection_lost, patiently
-from ktrdr.errors import KtrdrError, OperationFailed
+from ktrdr.errors import ArtifactsUnavailable, KtrdrError, OperationFailed
 from ktrdr.operations.engine_tables import APPLICATION_VERSION
 from ktrdr.operations.history import attempt_record, note_attempt
 from ktrdr.operations.job_process import run_job
@@ -65,10 +65,11 @@ class Repetition:
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """What a job answered, and the folder that it filled."""
+    """What a job answered, the folder that it filled, and what was said when that was kept."""
 
     result: JsonValue
     attempt: Path
+    kept: JsonValue
 
 
 class Work:
@@ -100,6 +101,8 @@ class Work:
                 return await patiently(function)
             except OperationFailed as error:
                 raise self._in_the_engines_words(error) from error
+            except ArtifactsUnavailable as error:
+                raise OperationFailed(error.message, reason=error.reason) from error
 
         return await DBOS.run_step_async({"name": name}, run)
 
@@ -176,11 +179,14 @@ class Work:
                 raise
             # Progress is no reason to wait: the next report says more.
 
-    async def run_job(self, module: str, request: Payload, *, attempts: Path) -> JobOutcome:
+    async def run_job(
+        self, module: str, request: Payload, *, attempts: Path, keep: Callable[[Path], JsonValue] | None = None
+    ) -> JobOutcome:
         """Run a job process as a step that ends with the operation. Its progress becomes the operation's.
 
         The job finds an empty folder below `attempts`, whose path is added to its request; the folder stays only if
-        the job succeeds. No two runs have the same one: one that lost its operation may still be writing.
+        the job succeeds. No two runs have the same one: one that lost its operation may still be writing. `keep` then
+        sees to it that another machine, which has no such folder, can go on from there.
         """
 
         async def run() -> JsonValue:
@@ -195,14 +201,18 @@ class Work:
                     self.report,
                     environment=self._services.job_environment,
                 )
+                kept = None if keep is None else await patiently(lambda: keep(attempt))
+            except ArtifactsUnavailable as error:
+                discard_attempt(attempt)
+                raise OperationFailed(error.message, reason=error.reason) from error
             except BaseException:
                 discard_attempt(attempt)
                 raise
-            return [result, attempt.name]
+            return [result, attempt.name, kept]
 
         outcome = await self.owned_step(module.rpartition(".")[2], run)
         assert isinstance(outcome, list)
-        return JobOutcome(outcome[0], attempts / str(outcome[1]))
+        return JobOutcome(outcome[0], attempts / str(outcome[1]), outcome[2])
 
     async def back_off(self, phase: str, reason: str, pause_s: float) -> None:
         """Note in the history that a phase ended for a passing reason, and wait; a crash does not prolong it."""

@@ -7,7 +7,7 @@ from uuid import uuid4
 from pydantic import JsonValue, ValidationError
 
 from ktrdr.agents.designs import DesignIntake, DesignOrigin
-from ktrdr.artifacts.attempt import fresh_attempt, publish_folder
+from ktrdr.artifacts.attempt import fresh_attempt
 from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.clock import Clock
 from ktrdr.errors import Conflict, NotFound, StrategyInvalid, WorkspaceUnusable
@@ -48,7 +48,8 @@ class StrategiesService:
 
     def list(self) -> StrategyList:
         """Return all stored strategies, oldest first; one spoilt by hand is listed with its faults."""
-        return StrategyList(strategies=[self._summary(name) for name in self._strategies.names()])
+        with self._strategies.settled():
+            return StrategyList(strategies=[self._summary(name) for name in self._strategies.names()])
 
     def detail(self, name: str) -> StrategyDetail:
         """Return one strategy with everything that was found about it.
@@ -58,21 +59,22 @@ class StrategiesService:
             NotFound: There is none of this name.
             StrategyInvalid: Its files were changed by hand into something invalid.
         """
-        specification = self._strategies.read(name)
-        training = self._strategies.read_json(name, "training.json")
-        return StrategyDetail(
-            name=name,
-            path=str(self._strategies.folder(name)),
-            sha256=specification.sha256(),
-            text=self._strategies.text(name),
-            specification=specification.model_dump(mode="json", by_alias=True),
-            design=self._strategies.read_json(name, "design.json"),
-            training=training,
-            backtest=self._strategies.read_json(name, "backtest.json"),
-            assessment=self._strategies.read_json(name, "assessment.json"),
-            n_trials=self._ledger.count(),
-            accepted_findings=[*self._accepted_findings(specification, training)],
-        )
+        with self._strategies.settled():
+            specification = self._strategies.read(name)
+            training = self._strategies.read_json(name, "training.json")
+            return StrategyDetail(
+                name=name,
+                path=str(self._strategies.path(name)),
+                sha256=specification.sha256(),
+                text=self._strategies.text(name),
+                specification=specification.model_dump(mode="json", by_alias=True),
+                design=self._strategies.read_json(name, "design.json"),
+                training=training,
+                backtest=self._strategies.read_json(name, "backtest.json"),
+                assessment=self._strategies.read_json(name, "assessment.json"),
+                n_trials=self._ledger.count(),
+                accepted_findings=[*self._accepted_findings(specification, training)],
+            )
 
     def validate(self, text: str) -> ValidationReport:
         """Return every fault of a strategy file, which is not stored."""
@@ -146,7 +148,7 @@ class StrategiesService:
         fresh_attempt(draft)
         write_bytes_atomically(draft / STRATEGY_FILE, text.encode())
         try:
-            publish_folder(draft, self._strategies.folder(name))
+            self._strategies.publish_new(name, draft)
         except FileExistsError:
             if not self._strategies.exists(name):
                 raise
