@@ -95,6 +95,14 @@ class AccessSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactsSettings:
+    """The store that machines share, and how long work waits for it. The URL may hold a password."""
+
+    url: str = field(repr=False)
+    patience_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RepeatSettings:
     """How often a phase that failed for a passing reason is tried again by itself, and how long it waits at first."""
 
@@ -107,11 +115,12 @@ class Settings:
     """Everything a process is told from outside.
 
     `fetch_url`: scheme and host that providers of bars are asked at, in place of their own. `tracing` is None where no
-    collector is named.
+    collector is named. `artifacts`: where machines share strategies and bars, None where the workspace itself does it.
     """
 
     workspace: Path
     database_url: str
+    artifacts: ArtifactsSettings | None
     api_url: str | None
     fetch_url: str | None
     ib_gateway: GatewaySettings
@@ -163,6 +172,16 @@ class Settings:
         return self.state_folder / "logs"
 
     @property
+    def shared_cache_folder(self) -> Path:
+        """Where it is kept which versions of shared artefacts this machine has."""
+        return self.state_folder / "shared"
+
+    @property
+    def trials_folder(self) -> Path:
+        """Where the out-of-sample returns of every trial are kept, for good."""
+        return self.state_folder / "trials"
+
+    @property
     def attempts_folder(self) -> Path:
         """Where a phase writes before its files are whole."""
         return self.state_folder / "attempts"
@@ -189,6 +208,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         workspace=workspace,
         database_url=variables.get("KTRDR_DATABASE_URL") or default_database,
+        artifacts=_artifacts_settings(variables),
         api_url=(variables.get("KTRDR_API_URL") or "").rstrip("/") or None,
         fetch_url=(variables.get("KTRDR_FETCH_URL") or "").rstrip("/") or None,
         ib_gateway=GatewaySettings(
@@ -241,6 +261,18 @@ def _gate_profile(variables: Mapping[str, str]) -> str:
     if profile not in (DEFAULT_PROFILE, STRICT_PROFILE):
         raise InvalidInput(f"KTRDR_GATE_PROFILE: need {DEFAULT_PROFILE!r} or {STRICT_PROFILE!r}, was {profile!r}")
     return profile
+
+
+def _artifacts_settings(variables: Mapping[str, str]) -> ArtifactsSettings | None:
+    url = (variables.get("KTRDR_ARTIFACTS_URL") or "").strip()
+    patience_s = _number(variables, "KTRDR_ARTIFACTS_PATIENCE_S", 120, minimum=0)
+    if not url:
+        return None
+    if "://" not in url:  # and so is a path no URL: relative, it would mean another folder to each process
+        raise InvalidInput(
+            "KTRDR_ARTIFACTS_URL: need a URL with its protocol, such as file:///mnt/lab or s3://bucket/lab"
+        )
+    return ArtifactsSettings(url, patience_s)
 
 
 def _access_settings(variables: Mapping[str, str]) -> AccessSettings:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,20 +30,20 @@ from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings, TracingSettings, load_settings
 from ktrdr.database.engine import Database, open_database
+from ktrdr.database.lock import exclusive_lock
 from ktrdr.errors import InvalidInput, KtrdrError, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.attempts import attempt_sweeper
 from ktrdr.jobs.data_load_operation import DATA_LOAD, data_load_operation
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, backtest_operation, training_operation
 from ktrdr.jobs.services import LaboratoryServices
+from ktrdr.jobs.stores import open_stores
 from ktrdr.jobs.trials import trial_reconciler
-from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import die_with_parent, exit_at_end_of_stdin
 from ktrdr.operations.leases import WorkerLease, worker_name
 from ktrdr.operations.postgres_leases import worker_leases
 from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, Membership, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
-from ktrdr.strategy.store import StrategyStore
 from ktrdr.telemetry.logs import configure_logging, log_to_file
 from ktrdr.telemetry.otlp import OtlpSender
 
@@ -71,10 +72,12 @@ def start_worker(
     It logs to `.ktrdr/logs/worker-<number>.log`; one that no other process owns also to its terminal.
 
     Raises:
-        WorkspaceUnusable: The folder or the database cannot be used.
+        InvalidInput: KTRDR_ARTIFACTS_URL cannot be used.
+        WorkspaceUnusable: The folder, the database or the shared store cannot be used.
     """
     database = open_database(settings.database_url)
     migrate_database(database)
+    stores = open_stores(settings, partial(exclusive_lock, database))
     operations = OperationStore(database, utc_now)
     ledger = TrialLedger(database, utc_now)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
@@ -82,8 +85,7 @@ def start_worker(
         settings=settings,
         clock=utc_now,
         operations=operations,
-        strategies=StrategyStore(settings.strategies_folder),
-        bars=BarStore(settings.data_folder),
+        stores=stores,
         ledger=ledger,
     )
     choice = InvokerChoice(settings.agent, budget, utc_now)
@@ -103,9 +105,11 @@ def start_worker(
     runtime.register(TRAINING, training_operation(services))
     runtime.register(BACKTESTING, backtest_operation(services))
     runtime.register(DATA_LOAD, data_load_operation(services))
-    runtime.add_chore(trial_reconciler(operations, ledger, settings))
+    runtime.add_chore(trial_reconciler(operations, ledger, stores.trials, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))
-    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder))
+    runtime.add_chore(
+        attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder, stores.checkpoints)
+    )
     if options.starts_scheduled_cycles:
         chooser = model_chooser(settings.agent)
         trigger = CycleTrigger(operations, settings, services.strategies, services.bars, budget, chooser)

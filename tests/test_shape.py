@@ -24,6 +24,7 @@ HEAVY = {
     "httpx",
     "genai_prices",
     "opentelemetry",
+    "fsspec",
     "ccxt",  # and the other providers' libraries, which need not be installed
     "requests",
     "yfinance",

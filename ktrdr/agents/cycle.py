@@ -107,14 +107,14 @@ class _Cycle:
         await self._work.annotate({"phase": "done"})
         return {
             "strategy_name": strategy,
-            "strategy_path": str(self._services.strategies.folder(strategy)),
+            "strategy_path": str(self._services.strategies.path(strategy)),
             "metrics": metrics,
         }
 
     async def _design(self) -> str:
         if self._payload.strategy is not None:
             name = self._payload.strategy
-            await self._work.annotate({"strategy_path": str(self._services.strategies.folder(name))})
+            await self._work.annotate({"strategy_path": str(self._services.strategies.path(name))})
             return name
         child_id = await self._work.new_child_id(AGENT_DESIGN)
         await self._work.annotate({"design_op_id": child_id})

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from ktrdr.agents.records import DESIGN_FILE, DesignRecord
-from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt, publish_folder
+from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
 from ktrdr.errors import Conflict, StrategyInvalid
 from ktrdr.indicators.catalogue import CATALOGUE
@@ -98,7 +98,7 @@ class DesignIntake:
         fresh_attempt(attempt)
         write_bytes_atomically(attempt / STRATEGY_FILE, to_yaml(specification).encode())
         write_json_atomically(attempt / DESIGN_FILE, record.model_dump(mode="json"))
-        return PreparedDesign(specification, attempt, self._strategies.folder(specification.name))
+        return PreparedDesign(specification, attempt, self._strategies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class PreparedDesign:
 
     specification: StrategySpecification
     attempt: Path
-    folder: Path
+    strategies: StrategyStore
 
     @property
     def name(self) -> str:
@@ -122,7 +122,7 @@ class PreparedDesign:
             OSError: The workspace cannot be written.
         """
         try:
-            publish_folder(self.attempt, self.folder)
+            self.strategies.publish_new(self.name, self.attempt)
         except FileExistsError:
             raise Conflict(f"the name {self.name!r} is taken; choose another", reason="name_taken") from None
 

@@ -86,15 +86,16 @@ class StrategyMemory:
 
     def recent(self, limit: int) -> list[TriedStrategy]:
         """Return the strategies stored last, newest first; those that cannot be read are left out."""
-        names = self._strategies.names()[::-1][:limit]
-        outcomes = self._outcomes(set(names))
         tried = []
-        for name in names:
-            try:
-                specification = self._strategies.read(name)
-                tried.append(self._tried(specification, outcomes.get(name)))
-            except (NotFound, StrategyInvalid):
-                continue  # removed meanwhile, or spoilt by hand
+        with self._strategies.settled():
+            names = self._strategies.names()[::-1][:limit]
+            outcomes = self._outcomes(set(names))
+            for name in names:
+                try:
+                    specification = self._strategies.read(name)
+                    tried.append(self._tried(specification, outcomes.get(name)))
+                except (NotFound, StrategyInvalid):
+                    continue  # removed meanwhile, or spoilt by hand
         return tried
 
     def _outcomes(self, wanted: set[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from ktrdr.agents.invoker import AgentInvoker
 from ktrdr.agents.memory import StrategyMemory
 from ktrdr.agents.task import AgentResult, AgentRun, AgentTask, AssessmentContext, Role
 from ktrdr.backtest.report import read_backtest_report
+from ktrdr.database.patience import patiently
 from ktrdr.errors import OperationFailed
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.runtime import Body
@@ -93,7 +94,7 @@ def design_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
                 "`ktrdr data import FILE` takes yours, `ktrdr data check` shows those with serious findings",
                 reason="no_strategy",
             )
-        tools = _tools(services, invoker, work, "designer", None)
+        tools = await patiently(lambda: _tools(services, invoker, work, "designer", None))
         task = AgentTask(role="designer", brief=payload.brief, seed=payload.seed)
         steps = _PhaseSteps(work, "designing", f"designing ({invoker.model})", again)
         run = AgentRun(work.operation_id, payload.cycle_id, steps)
@@ -117,8 +118,8 @@ def assessment_phase(services: LaboratoryServices, choice: InvokerChoice) -> Bod
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = AssessmentPayload.model_validate(document)
         invoker = choice.invoker(payload.model)
-        subject = _subject(services, payload.strategy, payload.gates)
-        tools = _tools(services, invoker, work, "assessor", subject)
+        subject = await patiently(lambda: _subject(services, payload.strategy, payload.gates))
+        tools = await patiently(lambda: _tools(services, invoker, work, "assessor", subject))
         task = AgentTask(role="assessor", brief=None, seed=payload.seed, context=subject)
         steps = _PhaseSteps(work, "assessing", f"assessing ({invoker.model})", again)
         run = AgentRun(work.operation_id, payload.cycle_id, steps, spent_usd=payload.spent_usd)
@@ -175,7 +176,7 @@ def _subject(services: LaboratoryServices, strategy: str, gates: list[dict[str, 
 def _phase_result(services: LaboratoryServices, strategy: str, result: AgentResult) -> JsonValue:
     return PhaseResult(
         strategy_name=strategy,
-        strategy_path=str(services.strategies.folder(strategy)),
+        strategy_path=str(services.strategies.path(strategy)),
         strategy_sha256=services.strategies.read(strategy).sha256(),
         input_tokens=result.input_tokens,
         output_tokens=result.output_tokens,

@@ -1,6 +1,7 @@
 """Everything the endpoints need, built once and handed over."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -21,8 +22,11 @@ from ktrdr.api.services.workers_service import WorkersService
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings
 from ktrdr.database.engine import Database, open_database
+from ktrdr.database.lock import exclusive_lock
+from ktrdr.errors import KtrdrError
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.services import LaboratoryServices
+from ktrdr.jobs.stores import open_stores
 from ktrdr.market.store import BarStore
 from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.postgres_leases import worker_leases
@@ -56,15 +60,20 @@ def compose(settings: Settings) -> Composition:
     """Open the workspace, bring its database up to date and build every use-case.
 
     Raises:
-        WorkspaceUnusable: The folder or the database cannot be used.
+        InvalidInput: KTRDR_ARTIFACTS_URL cannot be used.
+        WorkspaceUnusable: The folder, the database or the shared store cannot be used.
     """
     database = open_database(settings.database_url)
     migrate_database(database)
     operation_store = OperationStore(database, utc_now)
-    strategy_store = StrategyStore(settings.strategies_folder)
-    bar_store = BarStore(settings.data_folder)
+    try:
+        stores = open_stores(settings, partial(exclusive_lock, database))
+    except KtrdrError:
+        database.close()
+        raise
+    strategy_store, bar_store = stores.strategies, stores.bars
     ledger = TrialLedger(database, utc_now)
-    services = LaboratoryServices(settings, utc_now, operation_store, strategy_store, bar_store, ledger)
+    services = LaboratoryServices(settings, utc_now, operation_store, stores, ledger)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
@@ -73,6 +82,7 @@ def compose(settings: Settings) -> Composition:
         operation_store,
         OperationRevival(services, budget, chooser, leases),
         OperationPruner(database, operation_store),
+        checkpoints=stores.checkpoints,
         settings=settings,
         clock=utc_now,
     )

@@ -2,7 +2,6 @@
 
 import hashlib
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -35,7 +34,7 @@ def data_load_operation(services: LaboratoryServices) -> Body:
 
         def discard() -> None:
             discard_attempt(loaded.attempt)
-            discard_attempt(Path(request.pages))
+            discard_attempt(loaded.attempt.parent / request.pages)
 
         await work.step("discard", discard)
         return loaded.result
@@ -68,7 +67,7 @@ def start_data_load(
     if start_ms >= end_ms:
         raise InvalidInput(f"need a start before the end, were {start} and {end or 'now'}")
     key = "\n".join([check_provider(provider), symbol, Timeframe.parse(timeframe), str(start_ms)])
-    pages = settings.attempts_folder / f"pages_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    pages = f"pages_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     request = DataLoadRequest(
         provider=provider,
         symbol=symbol,
@@ -79,11 +78,11 @@ def start_data_load(
         calendar=None if calendar is None else resolve_calendar(calendar),
         replace=replace,
         accept_findings=accept_findings,
-        pages=str(pages),
+        pages=pages,
     )
-    metadata: Payload = {"provider": provider, "symbol": symbol, "timeframe": timeframe, "pages": pages.name}
+    metadata: Payload = {"provider": provider, "symbol": symbol, "timeframe": timeframe, "pages": pages}
     with operations.exclusive_lock(TRIGGER_LOCK):
-        refuse_busy_pages(operations, pages.name)
+        refuse_busy_pages(operations, pages)
         return operations.enqueue(DATA_LOAD, queue=COMPUTE_QUEUE, payload=request.model_dump(), metadata=metadata)
 
 

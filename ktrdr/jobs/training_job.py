@@ -8,9 +8,8 @@ from pydantic import BaseModel, JsonValue
 from ktrdr.config import load_settings
 from ktrdr.jobs.checkpoint_file import CheckpointFile
 from ktrdr.jobs.same_strategy import require_same_strategy
-from ktrdr.market.store import BarStore
+from ktrdr.jobs.stores import open_job_stores
 from ktrdr.operations.job_child import Report
-from ktrdr.strategy.store import StrategyStore
 from ktrdr.telemetry.stopwatch import Stopwatch
 from ktrdr.training.artifacts import write_training
 from ktrdr.training.train import train_strategy
@@ -25,7 +24,7 @@ class TrainingJobRequest(BaseModel):
     strategy_sha256: str
     snapshot: str
     seed: int
-    checkpoints: str
+    operation_id: str
     attempt: str
 
 
@@ -34,13 +33,12 @@ def train(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) 
     request = TrainingJobRequest.model_validate(document)
     settings = load_settings()
     report(0.0, "reading bars")
-    specification = StrategyStore(settings.strategies_folder).read(request.strategy)
+    stores = open_job_stores(settings)
+    specification = stores.strategies.read(request.strategy)
     require_same_strategy(specification, request.strategy_sha256)
-    bars = BarStore(settings.data_folder).load_research(
-        specification.symbol, specification.timeframe, snapshot=request.snapshot
-    )
+    bars = stores.bars.load_research(specification.symbol, specification.timeframe, snapshot=request.snapshot)
     stopwatch.lap("job.read", {"bars": len(bars)})
-    memory = CheckpointFile(Path(request.checkpoints), settings.checkpoint_interval_s)
+    memory = CheckpointFile(stores.checkpoints, request.operation_id, settings.checkpoint_interval_s)
     workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
     outcome = train_strategy(
         specification,

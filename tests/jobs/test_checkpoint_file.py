@@ -5,6 +5,7 @@ import itertools
 import pytest
 from training.training_samples import random_walk, strategy
 
+from ktrdr.artifacts.shelf import PlainShelf
 from ktrdr.jobs.checkpoint_file import CHECKPOINT_FILE, CheckpointFile
 from ktrdr.networks.chance import NetworkKey
 from ktrdr.networks.fit import NetworkTask, start_state
@@ -56,7 +57,7 @@ class Clock:
 def train(folder, *, seed=1, stop_after=None, epoch_s=100.0, specification=SPECIFICATION):
     clock = Clock(0.0)
     watcher = Watcher(clock, epoch_s, stop_after)
-    memory = CheckpointFile(folder / "checkpoints", 5.0, clock)
+    memory = CheckpointFile(PlainShelf(folder), "checkpoints", 5.0, clock)
     outcome = train_strategy(specification, BARS, seed=seed, on_progress=watcher, memory=memory)
     write_training(folder / "out", outcome, BARS)
     return watcher, {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
@@ -102,7 +103,7 @@ def test_a_short_training_keeps_nothing(tmp_path):
 def test_writing_takes_at_most_a_hundredth_of_the_time_however_slow_the_disk_is(tmp_path):
     # Each look at the clock takes 4 s, and a checkpoint looks when it begins and when it ends: it takes 4 s too.
     clock, file = Clock(4.0), tmp_path / CHECKPOINT_FILE
-    memory = CheckpointFile(tmp_path, 5.0, clock)
+    memory = CheckpointFile(PlainShelf(tmp_path.parent), tmp_path.name, 5.0, clock)
     state = start_state(MlpStack(MlpShape(3, (4,))), [NetworkTask("one", NetworkKey(1, (0,)), 0)])
     memory.recall({}, state)
     written_at = []

@@ -12,6 +12,7 @@ from ktrdr.agents.progress import running_child_id, with_cycle_progress
 from ktrdr.agents.revival import OperationRevival
 from ktrdr.api.paging import PageOptions
 from ktrdr.artifacts.attempt import discard_attempt
+from ktrdr.artifacts.shelf import Shelf
 from ktrdr.clock import Clock
 from ktrdr.config import Settings
 from ktrdr.errors import NotFound
@@ -49,12 +50,14 @@ class OperationsService:
         revival: OperationRevival,
         pruner: OperationPruner,
         *,
+        checkpoints: Shelf,
         settings: Settings,
         clock: Clock,
     ) -> None:
         self._operations = operations
         self._revival = revival
         self._pruner = pruner
+        self._checkpoints = checkpoints
         self._settings = settings
         self._clock = clock
 
@@ -120,7 +123,7 @@ class OperationsService:
             for operation_id in pruned.operation_ids:
                 for folder in self._settings.attempts_folder.glob(f"{operation_id}*"):
                     discard_attempt(folder)
-                discard_attempt(self._settings.checkpoints_folder / operation_id)
+                self._checkpoints.discard(operation_id)
         return PruneResult(
             dry_run=request.dry_run,
             ended_before=ended_before,

@@ -8,7 +8,7 @@ from pydantic import JsonValue, ValidationError
 
 from ktrdr.agents.designs import DesignIntake, DesignOrigin
 from ktrdr.api.paging import PageOptions, take_page
-from ktrdr.artifacts.attempt import fresh_attempt, publish_folder
+from ktrdr.artifacts.attempt import fresh_attempt
 from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.clock import Clock
 from ktrdr.errors import Conflict, NotFound, StrategyInvalid, WorkspaceUnusable
@@ -53,9 +53,10 @@ class StrategiesService:
         Raises:
             InvalidInput: The cursor is none that a page gave.
         """
-        stored = sorted(self._strategies.stored(), key=_newest_first)
-        shown, next_cursor = take_page(stored, _newest_first, page)
-        return StrategyList(strategies=[self._summary(name) for _, name in shown], next_cursor=next_cursor)
+        with self._strategies.settled():
+            stored = sorted(self._strategies.stored(), key=_newest_first)
+            shown, next_cursor = take_page(stored, _newest_first, page)
+            return StrategyList(strategies=[self._summary(name) for _, name in shown], next_cursor=next_cursor)
 
     def summary(self, name: str) -> StrategySummary | None:
         """Return one line of the list, None where there is no strategy of this name."""
@@ -72,21 +73,22 @@ class StrategiesService:
             NotFound: There is none of this name.
             StrategyInvalid: Its files were changed by hand into something invalid.
         """
-        specification = self._strategies.read(name)
-        training = self._strategies.read_json(name, "training.json")
-        return StrategyDetail(
-            name=name,
-            path=str(self._strategies.folder(name)),
-            sha256=specification.sha256(),
-            text=self._strategies.text(name),
-            specification=specification.model_dump(mode="json", by_alias=True),
-            design=self._strategies.read_json(name, "design.json"),
-            training=training,
-            backtest=self._strategies.read_json(name, "backtest.json"),
-            assessment=self._strategies.read_json(name, "assessment.json"),
-            n_trials=self._ledger.count(),
-            accepted_findings=[*self._accepted_findings(specification, training)],
-        )
+        with self._strategies.settled():
+            specification = self._strategies.read(name)
+            training = self._strategies.read_json(name, "training.json")
+            return StrategyDetail(
+                name=name,
+                path=str(self._strategies.path(name)),
+                sha256=specification.sha256(),
+                text=self._strategies.text(name),
+                specification=specification.model_dump(mode="json", by_alias=True),
+                design=self._strategies.read_json(name, "design.json"),
+                training=training,
+                backtest=self._strategies.read_json(name, "backtest.json"),
+                assessment=self._strategies.read_json(name, "assessment.json"),
+                n_trials=self._ledger.count(),
+                accepted_findings=[*self._accepted_findings(specification, training)],
+            )
 
     def validate(self, text: str) -> ValidationReport:
         """Return every fault of a strategy file, which is not stored."""
@@ -160,7 +162,7 @@ class StrategiesService:
         fresh_attempt(draft)
         write_bytes_atomically(draft / STRATEGY_FILE, text.encode())
         try:
-            publish_folder(draft, self._strategies.folder(name))
+            self._strategies.publish_new(name, draft)
         except FileExistsError:
             if not self._strategies.exists(name):
                 raise
