@@ -14,6 +14,7 @@ from ktrdr.agents.schedule_store import ScheduleStore
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.agent_service import AgentService
 from ktrdr.api.services.markets_service import MarketsService
+from ktrdr.api.services.metrics_service import MetricsService
 from ktrdr.api.services.operations_service import OperationsService
 from ktrdr.api.services.schedules_service import SchedulesService
 from ktrdr.api.services.strategies_service import StrategiesService
@@ -46,9 +47,11 @@ class Composition:
     strategies: StrategiesService
     markets: MarketsService
     workers: WorkersService
+    metrics: MetricsService
 
     def close(self) -> None:
-        """Give back the database's connections."""
+        """Give back the database's connections and the thread of the metrics."""
+        self.metrics.close()
         self.database.close()
 
 
@@ -77,6 +80,7 @@ def compose(settings: Settings) -> Composition:
         clock=utc_now,
     )
     memory = StrategyMemory(operation_store, strategy_store)
+    schedule_store = ScheduleStore(database)
     return Composition(
         settings=settings,
         database=database,
@@ -93,9 +97,10 @@ def compose(settings: Settings) -> Composition:
             attempts_folder=settings.attempts_folder,
             clock=utc_now,
         ),
-        schedules=SchedulesService(ScheduleStore(database), operation_store, trigger, budget, chooser, utc_now),
+        schedules=SchedulesService(schedule_store, operation_store, trigger, budget, chooser, utc_now),
         markets=MarketsService(bar_store, utc_now),
         workers=WorkersService(leases, Ownership(database)),
+        metrics=MetricsService(database, budget, schedule_store, leases, utc_now),
     )
 
 
