@@ -15,6 +15,7 @@ from ktrdr.agents.schedule_store import ScheduleStore
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.agent_service import AgentService
 from ktrdr.api.services.markets_service import MarketsService
+from ktrdr.api.services.metrics_service import MetricsService
 from ktrdr.api.services.operations_service import OperationsService
 from ktrdr.api.services.schedules_service import SchedulesService
 from ktrdr.api.services.strategies_service import StrategiesService
@@ -50,9 +51,11 @@ class Composition:
     strategies: StrategiesService
     markets: MarketsService
     workers: WorkersService
+    metrics: MetricsService
 
     def close(self) -> None:
-        """Give back the database's connections."""
+        """Give back the database's connections and the thread of the metrics."""
+        self.metrics.close()
         self.database.close()
 
 
@@ -95,6 +98,7 @@ def compose(settings: Settings) -> Composition:
         attempts_folder=settings.attempts_folder,
         clock=utc_now,
     )
+    schedule_store = ScheduleStore(database)
     return Composition(
         settings=settings,
         database=database,
@@ -104,9 +108,10 @@ def compose(settings: Settings) -> Composition:
         operations=operations,
         agent=AgentService(operation_store, operations, trigger, budget, memory, strategies.summary),
         strategies=strategies,
-        schedules=SchedulesService(ScheduleStore(database), operation_store, trigger, budget, chooser, utc_now),
+        schedules=SchedulesService(schedule_store, operation_store, trigger, budget, chooser, utc_now),
         markets=MarketsService(bar_store, utc_now),
         workers=WorkersService(leases, Ownership(database)),
+        metrics=MetricsService(database, budget, schedule_store, leases, utc_now),
     )
 
 

@@ -102,6 +102,13 @@ workers = sa.Table(
     sa.Column("heartbeat_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("steady_since", sa.DateTime(timezone=True), nullable=False),  # since when no silence was too long
 )
+# Workers that were given up, each for a day: what was lost overnight is seen in the morning.
+lost_workers = sa.Table(
+    "ktrdr_lost_workers",
+    postgres_metadata,
+    sa.Column("executor_id", sa.Text, primary_key=True),
+    sa.Column("lost_at", sa.DateTime(timezone=True), nullable=False),
+)
 
 
 def create_tables(database: Database) -> None:

@@ -18,6 +18,8 @@ from ktrdr.operations.operation import Operation, OperationStatus
 from ktrdr.operations.store import OperationStore
 
 FIRST_STEP = 1
+# What a row keeps of the ends before its present life: how, why and when it ended, how often it was taken over.
+EARLIER_ENDS = "earlier_ends"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,15 @@ class Reviver:
         """Requeue everything of a plan and return the operation that it was made for. Hold the trigger's lock."""
         for member in plan.members:
             operation_id = member.operation.operation_id
-            self._store.write_attributes(operation_id, {"completed_at": None, "progress": None, "traced_at": None})
+            self._store.write_attributes(
+                operation_id,
+                {
+                    EARLIER_ENDS: self._ends(member.operation),
+                    "completed_at": None,
+                    "progress": None,
+                    "traced_at": None,
+                },
+            )
             if member.first_step is None:
                 self._store.engine_client.resume_workflow(operation_id, queue_name=member.queue)
             else:
@@ -124,6 +134,23 @@ class Reviver:
             for number, name, child_id, output, error in rows
         ]
 
+    def _ends(self, operation: Operation) -> list[JsonValue]:
+        """Return all ends of an operation so far, its present one last."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.attributes, table.c.recovery_attempts, table.c.completed_at).where(
+            table.c.workflow_uuid == operation.operation_id
+        )
+        with self._store.reading() as connection:
+            attributes, attempts, ended_at_ms = connection.execute(query).one()
+        earlier: list[JsonValue] = (attributes or {}).get(EARLIER_ENDS) or []
+        end: JsonValue = {
+            "status": operation.status.value,
+            "reason": operation.error.reason if operation.error else None,
+            "ended_at": ended_at_ms,
+            "takeovers": takeovers_of(attempts),
+        }
+        return earlier if end in earlier else [*earlier, end]  # noted, and then the process died before it went on
+
     def _collect(
         self, operation: Operation, wanted: set[OperationStatus], members: list[RevivedOperation]
     ) -> int | None:
@@ -146,6 +173,11 @@ class Reviver:
         if starts:
             return min(starts) + 1  # the step that started it is kept; what came of it is not
         return self._restart(operation, steps)
+
+
+def takeovers_of(recovery_attempts: int | None) -> int:
+    """Return how often an operation went to another worker, by how often the engine handed it out."""
+    return max(0, (recovery_attempts or 0) - 1)
 
 
 def first_failed_step(steps: Sequence[RecordedStep]) -> int:

@@ -69,6 +69,7 @@ def test_routes_are_those_of_the_design(client):
         "GET /indicators",
         "GET /markets",
         "GET /workers",
+        "GET /metrics",
         "GET /markets/quality",
         "POST /markets/samples",
         "POST /markets/fetch",
