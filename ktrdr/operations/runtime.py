@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -156,11 +157,14 @@ class WorkerRuntime:
     def stop(self) -> None:
         """Give the lease back, for the process to end at once: what runs is left to the next worker as it is.
 
-        The engine is not wound up, which would take a second: all it does survives a kill.
+        The engine is not wound up, which would take a second: all it does survives a kill. That it has to be done
+        again does not count as a takeover, of which an operation has a few: those are for what kills its worker.
         """
         self._stopping.set()
         for companion in self._companions:
             companion.stop(COMPANION_STOP_S)
+        with suppress(SQLAlchemyError):  # a database that is away: then it counts
+            self._ownership.forgive(self._lease.executor_id)
         self._lease.release()
 
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:

@@ -156,3 +156,16 @@ def test_an_operation_that_kills_every_worker_fails_after_three_takeovers(any_la
     ended = laboratory.wait_for_end(operation_id)
     assert (ended.status, ended.error.reason) == (OperationStatus.FAILED, "worker_lost")
     assert len(laboratory.runs()) == 4
+
+
+def test_a_worker_that_leaves_in_order_costs_its_operation_no_takeover(any_laboratory):
+    laboratory = any_laboratory
+    operation_id = laboratory.enqueue(seconds=1.5)
+    for run in range(2):
+        worker = laboratory.start_worker()
+        laboratory.wait_until(lambda run=run: len(laboratory.runs()) == run + 1)
+        if run == 0:
+            laboratory.spend_takeovers(operation_id)  # one more, and it would be given up
+            worker.terminate()
+            assert worker.wait(5) == 0
+    assert laboratory.wait_for_end(operation_id).result == {"answer": 42}
