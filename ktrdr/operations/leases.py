@@ -84,12 +84,16 @@ def live_workers(leases: WorkerLeases) -> list[WorkerInfo]:
 
 def new_executor_id(number: int) -> str:
     """Return an executor id that no worker had before."""
-    return f"worker-{number}-{secrets.token_hex(4)}"
+    return f"{_name_of_number(number)}-{secrets.token_hex(4)}"
 
 
 def worker_name(executor_id: str) -> str:
     """Return the name that a worker shares with those that had its number before: `worker-3`."""
     return executor_id.rpartition("-")[0]
+
+
+def _name_of_number(number: int) -> str:
+    return f"worker-{number}"
 
 
 def all_numbers_taken() -> WorkspaceUnusable:
@@ -119,7 +123,11 @@ class FileLease:
 
     def gone(self, executors: set[str]) -> set[str]:
         """Return those of the executors that hold no lock now."""
-        return executors - {worker.executor_id for worker in self._leases.workers()}
+        holders = self._leases.holders()
+        living = {holder.executor_id for holder in holders.values() if holder is not None}
+        # Of a lock that is held by somebody whose words are damaged, the number alone tells whose it may be.
+        nameless = {_name_of_number(number) for number, holder in holders.items() if holder is None}
+        return {each for each in executors - living if worker_name(each) not in nameless}
 
     def release(self) -> None:
         """Give the number back; the kernel does the same when the process dies."""
@@ -157,8 +165,25 @@ class FileLeases:
         raise all_numbers_taken()
 
     def workers(self) -> list[WorkerInfo]:
-        """Return the workers that hold a lock at this moment, by number."""
-        alive = []
+        """Return the workers that hold a lock at this moment and say who they are, by number."""
+        return [
+            WorkerInfo(
+                holder.executor_id,
+                number,
+                holder.host,
+                holder.pid,
+                tuple(holder.queues),
+                holder.version,
+                last_seen=utc_now(),
+                is_alive=True,
+            )
+            for number, holder in sorted(self.holders().items())
+            if holder is not None
+        ]
+
+    def holders(self) -> dict[int, _Holder | None]:
+        """Return who holds each number's lock at this moment; None where the file does not say it, or not yet."""
+        found: dict[int, _Holder | None] = {}
         for path in self._folder.glob("*.lock"):
             if not path.stem.isdigit():
                 continue
@@ -167,22 +192,10 @@ class FileLeases:
                 os.close(handle)
                 continue
             try:
-                holder = _Holder(**json.loads(path.read_text()))
+                found[int(path.stem)] = _Holder(**json.loads(path.read_bytes()))
             except (ValueError, TypeError):
-                continue  # it has just taken the lock and not yet written who it is
-            alive.append(
-                WorkerInfo(
-                    holder.executor_id,
-                    int(path.stem),
-                    holder.host,
-                    holder.pid,
-                    tuple(holder.queues),
-                    holder.version,
-                    last_seen=utc_now(),
-                    is_alive=True,
-                )
-            )
-        return sorted(alive, key=lambda worker: worker.number)
+                found[int(path.stem)] = None
+        return found
 
 
 def _lock(path: Path, kind: int) -> int | None:
