@@ -39,7 +39,7 @@ bench: .venv/.dev
 budget-race: .venv/.dev
 	$(BIN)/pytest -q -s tests/agents/full_race.py
 
-## chaos: minutes of killed workers and other injected faults
+## chaos: rounds of injected faults from a printed seed (KTRDR_CHAOS_SEED, KTRDR_CHAOS_ROUNDS), and longer sieges (an hour)
 chaos: .venv/.dev
 	$(BIN)/pytest -m chaos tests/chaos
 

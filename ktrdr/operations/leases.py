@@ -90,12 +90,16 @@ def live_workers(leases: WorkerLeases) -> list[WorkerInfo]:
 
 def new_executor_id(number: int) -> str:
     """Return an executor id that no worker had before."""
-    return f"worker-{number}-{secrets.token_hex(4)}"
+    return f"{_name_of_number(number)}-{secrets.token_hex(4)}"
 
 
 def worker_name(executor_id: str) -> str:
     """Return the name that a worker shares with those that had its number before: `worker-3`."""
     return executor_id.rpartition("-")[0]
+
+
+def _name_of_number(number: int) -> str:
+    return f"worker-{number}"
 
 
 def all_numbers_taken() -> WorkspaceUnusable:
@@ -125,7 +129,11 @@ class FileLease:
 
     def gone(self, executors: set[str]) -> set[str]:
         """Return those of the executors that hold no lock now."""
-        return executors - {worker.executor_id for worker in self._leases.workers()}
+        holders = self._leases.holders()
+        living = {holder.executor_id for holder in holders.values() if holder is not None}
+        # Of a lock that is held by somebody whose words are damaged, the number alone tells whose it may be.
+        nameless = {_name_of_number(number) for number, holder in holders.items() if holder is None}
+        return {each for each in executors - living if worker_name(each) not in nameless}
 
     def release(self) -> None:
         """Give the number back; the kernel does the same when the process dies, and the file then names the dead."""
@@ -166,25 +174,25 @@ class FileLeases:
         raise all_numbers_taken()
 
     def workers(self) -> list[WorkerInfo]:
-        """Return the workers that hold a lock at this moment, by number."""
-        alive = []
-        for path in self._lock_files():
-            holder = _named_in(path) if _is_held(path) else None
-            if holder is None:
-                continue  # nobody's, or it has just been taken and whoever took it has not yet written who it is
-            alive.append(
-                WorkerInfo(
-                    holder.executor_id,
-                    int(path.stem),
-                    holder.host,
-                    holder.pid,
-                    tuple(holder.queues),
-                    holder.version,
-                    last_seen=utc_now(),
-                    is_alive=True,
-                )
+        """Return the workers that hold a lock at this moment and say who they are, by number."""
+        return [
+            WorkerInfo(
+                holder.executor_id,
+                number,
+                holder.host,
+                holder.pid,
+                tuple(holder.queues),
+                holder.version,
+                last_seen=utc_now(),
+                is_alive=True,
             )
-        return sorted(alive, key=lambda worker: worker.number)
+            for number, holder in sorted(self.holders().items())
+            if holder is not None
+        ]
+
+    def holders(self) -> dict[int, _Holder | None]:
+        """Return who holds each number's lock at this moment; None where the file does not say it, or not yet."""
+        return {int(path.stem): _named_in(path) for path in self._lock_files() if _is_held(path)}
 
     def count_lost(self, within: timedelta) -> int:
         """Return how many workers died lately: since when they are noticed, by whoever looks or takes their number."""
@@ -222,7 +230,7 @@ def _is_held(path: Path) -> bool:
 
 def _named_in(path: Path) -> _Holder | None:
     try:
-        return _Holder(**json.loads(path.read_text()))
+        return _Holder(**json.loads(path.read_bytes()))
     except (ValueError, TypeError):
         return None
 

@@ -66,6 +66,16 @@ class Ownership:
         with self._polling_engine.connect() as connection:
             return _is_held(connection, owner, operation_id, lock=False)
 
+    def forgive(self, executor_id: str) -> None:
+        """Take what an executor runs off the count of takeovers: its worker leaves in order and dies of nothing."""
+        mine = (_TABLE.c.executor_id == executor_id, _TABLE.c.recovery_attempts > 0)
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(_TABLE)
+                .where(*_OURS_TO_RUN, _TABLE.c.status == "PENDING", *mine)
+                .values(recovery_attempts=_TABLE.c.recovery_attempts - 1)
+            )
+
     @contextmanager
     def held(self, owner: str, operation_id: str) -> Iterator[None]:
         """Keep an operation this execution's own as long as the block runs: nobody takes it over or cancels it.

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -40,6 +41,7 @@ LOOK_VALID_S = 0.2
 SUPERVISION_INTERVAL_S = 1.0
 MAX_TAKEOVERS = 3
 COMPANION_STOP_S = 1.0
+UNATTENDED_S = 3.0
 
 Body = Callable[[Work, Payload], Coroutine[Any, Any, JsonValue]]
 _logger = logging.getLogger(__name__)
@@ -90,6 +92,8 @@ class WorkerRuntime:
         self._services = WorkerServices(
             store, clock, self._ownership, membership.leases, executor_id, job_environment, self._workflows
         )
+        self._executing: set[Work] = set()
+        self._unattended_since: dict[str, float] = {}
         self._companions: list[Companion] = []
         self._chores: list[Callable[[], None]] = [self._take_over, store.cancel_orphans]
         self._engine = DBOS(
@@ -115,8 +119,13 @@ class WorkerRuntime:
             # Private, but nothing public names the execution, only the operation; dbos is pinned exactly.
             context = assert_current_dbos_context()
             assert context.owner_xid is not None
-            with logging_operation(context.workflow_id):
-                return await self._run(Work(context.workflow_id, context.owner_xid, self._services), body, payload)
+            work = Work(context.workflow_id, context.owner_xid, self._services)
+            self._executing.add(work)
+            try:
+                with logging_operation(context.workflow_id):
+                    return await self._run(work, body, payload)
+            finally:
+                self._executing.remove(work)
 
         self._workflows[operation_type] = DBOS.workflow(name=operation_type, max_recovery_attempts=MAX_TAKEOVERS)(run)
 
@@ -156,11 +165,14 @@ class WorkerRuntime:
     def stop(self) -> None:
         """Give the lease back, for the process to end at once: what runs is left to the next worker as it is.
 
-        The engine is not wound up, which would take a second: all it does survives a kill.
+        The engine is not wound up, which would take a second: all it does survives a kill. That it has to be done
+        again does not count as a takeover, of which an operation has a few: those are for what kills its worker.
         """
         self._stopping.set()
         for companion in self._companions:
             companion.stop(COMPANION_STOP_S)
+        with suppress(SQLAlchemyError):  # a database that is away: then it counts
+            self._ownership.forgive(self._lease.executor_id)
         self._lease.release()
 
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:
@@ -205,14 +217,33 @@ class WorkerRuntime:
                 return
 
     def _take_over(self) -> None:
-        """Put the work of executors that are gone back into its queues."""
+        """Put work back into its queues that stands as running and does not."""
+        attended = self._attended()
         running = self._ownership.running()
-        for executor_id in self._lease.gone(set(running) - {self._lease.executor_id}):
+        mine = {*running.pop(self._lease.executor_id, ())}
+        self._take_up_again(mine - attended - self._attended())
+        for executor_id in self._lease.gone({*running}):
             _logger.warning("taking over the work of %s: %s", executor_id, ", ".join(running[executor_id]))
             for operation_id in running[executor_id]:
-                # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly. It does
-                # nothing where another worker was quicker.
-                self._engine._sys_db.reenqueue_for_recovery(operation_id, [executor_id], PHASES_QUEUE)
+                self._requeue(operation_id, executor_id)
+
+    def _attended(self) -> set[str]:
+        return {work.operation_id for work in self._executing.copy()}
+
+    def _take_up_again(self, unattended: set[str]) -> None:
+        """Put back what runs nowhere in this worker: its end could not be written, as on a full disk."""
+        now = time.monotonic()
+        self._unattended_since = {each: self._unattended_since.get(each, now) for each in unattended}
+        for operation_id, since in self._unattended_since.items():
+            # Not at once: it stands as ours a moment before it runs, and a moment after.
+            if now - since > UNATTENDED_S:
+                _logger.warning("%s stands as running here and does not; putting it back", operation_id)
+                self._requeue(operation_id, self._lease.executor_id)
+
+    def _requeue(self, operation_id: str, executor_id: str) -> None:
+        # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly. It does nothing where
+        # another worker was quicker.
+        self._engine._sys_db.reenqueue_for_recovery(operation_id, [executor_id], PHASES_QUEUE)
 
 
 class _Lookout:

@@ -24,8 +24,9 @@ from ktrdr.operations.engine_tables import (
 )
 from ktrdr.operations.operation import OperationStatus
 from ktrdr.operations.revival import EARLIER_ENDS, takeovers_of
+from ktrdr.operations.rows import METADATA_PREFIX
 from ktrdr.operations.serializer import JsonSerializer
-from ktrdr.operations.store import APPLICATION_NAME, METADATA_PREFIX
+from ktrdr.operations.store import APPLICATION_NAME
 
 # Ends are looked for by their time: a row may show up later than one that ended after it, and clocks are set back.
 OVERLAP_MS = 600_000
