@@ -30,10 +30,13 @@ from ktrdr.clock import utc_now
 from ktrdr.config import Settings, TracingSettings, load_settings
 from ktrdr.database.engine import Database, open_database
 from ktrdr.errors import InvalidInput, KtrdrError, WorkspaceUnusable
+from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.attempts import attempt_sweeper
 from ktrdr.jobs.data_load_operation import DATA_LOAD, data_load_operation
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, backtest_operation, training_operation
+from ktrdr.jobs.exam_operation import HOLDOUT_EXAM, exam_operation
+from ktrdr.jobs.reproduction_operation import REPRODUCTION, reproduction_operation
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.jobs.trials import trial_reconciler
 from ktrdr.market.store import BarStore
@@ -85,6 +88,7 @@ def start_worker(
         strategies=StrategyStore(settings.strategies_folder),
         bars=BarStore(settings.data_folder),
         ledger=ledger,
+        exams=ExamLedger(database, utc_now),
     )
     choice = InvokerChoice(settings.agent, budget, utc_now)
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
@@ -102,6 +106,8 @@ def start_worker(
     runtime.register(AGENT_ASSESSMENT, assessment_phase(services, choice))
     runtime.register(TRAINING, training_operation(services))
     runtime.register(BACKTESTING, backtest_operation(services))
+    runtime.register(HOLDOUT_EXAM, exam_operation(services))
+    runtime.register(REPRODUCTION, reproduction_operation(services))
     runtime.register(DATA_LOAD, data_load_operation(services))
     runtime.add_chore(trial_reconciler(operations, ledger, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))

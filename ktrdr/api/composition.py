@@ -1,6 +1,7 @@
 """Everything the endpoints need, built once and handed over."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -13,14 +14,18 @@ from ktrdr.agents.revival import OperationRevival
 from ktrdr.agents.schedule_store import ScheduleStore
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.agent_service import AgentService
+from ktrdr.api.services.leaderboard_service import LeaderboardService
 from ktrdr.api.services.markets_service import MarketsService
 from ktrdr.api.services.operations_service import OperationsService
 from ktrdr.api.services.schedules_service import SchedulesService
 from ktrdr.api.services.strategies_service import StrategiesService
+from ktrdr.api.services.vault_service import VaultService
 from ktrdr.api.services.workers_service import WorkersService
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings
 from ktrdr.database.engine import Database, open_database
+from ktrdr.evaluation.candidacy import has_been_looked_at
+from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.market.store import BarStore
@@ -46,6 +51,9 @@ class Composition:
     strategies: StrategiesService
     markets: MarketsService
     workers: WorkersService
+    vault: VaultService
+    leaderboard: LeaderboardService
+    laboratory: LaboratoryServices
 
     def close(self) -> None:
         """Give back the database's connections."""
@@ -63,8 +71,8 @@ def compose(settings: Settings) -> Composition:
     operation_store = OperationStore(database, utc_now)
     strategy_store = StrategyStore(settings.strategies_folder)
     bar_store = BarStore(settings.data_folder)
-    ledger = TrialLedger(database, utc_now)
-    services = LaboratoryServices(settings, utc_now, operation_store, strategy_store, bar_store, ledger)
+    ledger, exams = TrialLedger(database, utc_now), ExamLedger(database, utc_now)
+    services = LaboratoryServices(settings, utc_now, operation_store, strategy_store, bar_store, ledger, exams)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
@@ -77,6 +85,7 @@ def compose(settings: Settings) -> Composition:
         clock=utc_now,
     )
     memory = StrategyMemory(operation_store, strategy_store)
+    vault = VaultService(services, operations)
     return Composition(
         settings=settings,
         database=database,
@@ -89,13 +98,19 @@ def compose(settings: Settings) -> Composition:
             strategy_store,
             bar_store,
             ledger,
-            DesignIntake(bar_store, strategy_store, settings.attempts_folder),
+            DesignIntake(
+                bar_store, strategy_store, settings.attempts_folder, partial(has_been_looked_at, bar_store, exams)
+            ),
+            vault,
             attempts_folder=settings.attempts_folder,
             clock=utc_now,
         ),
         schedules=SchedulesService(ScheduleStore(database), operation_store, trigger, budget, chooser, utc_now),
         markets=MarketsService(bar_store, utc_now),
         workers=WorkersService(leases, Ownership(database)),
+        vault=vault,
+        leaderboard=LeaderboardService(services, vault),
+        laboratory=services,
     )
 
 

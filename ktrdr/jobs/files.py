@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-TRAINING_FILES = ("model.safetensors", "predictions.parquet", "fitted_predictions.parquet", "training.json")
+MODEL_FILE = "model.safetensors"
+TRAINING_FILES = (MODEL_FILE, "predictions.parquet", "fitted_predictions.parquet", "training.json")
 BACKTEST_FILES = ("equity.parquet", "trades.parquet", "backtest.json")
 ASSESSMENT_FILES = ("assessment.json",)
 DAILY_RETURNS_FILE = "daily_returns.parquet"

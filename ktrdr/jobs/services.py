@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ktrdr.clock import Clock
 from ktrdr.config import Settings
+from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.market.store import BarStore
 from ktrdr.operations.store import OperationStore
@@ -20,3 +21,4 @@ class LaboratoryServices:
     strategies: StrategyStore
     bars: BarStore
     ledger: TrialLedger
+    exams: ExamLedger

@@ -31,6 +31,7 @@ from ktrdr.clock import utc_now
 from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
 from ktrdr.errors import Conflict
+from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.market.store import BarStore
@@ -120,6 +121,7 @@ class DisturbedCycle:
             StrategyStore(settings.strategies_folder),
             BarStore(settings.data_folder),
             self._ledger,
+            ExamLedger(self._database, utc_now),
         )
         leases = worker_leases(self._database, settings.state_folder, grace_s=settings.worker_grace_s)
         revival = OperationRevival(services, self._budget, model_chooser(settings.agent), leases)

@@ -7,6 +7,7 @@ from uuid import uuid4
 from pydantic import JsonValue, ValidationError
 
 from ktrdr.agents.designs import DesignIntake, DesignOrigin
+from ktrdr.api.services.vault_service import VaultService
 from ktrdr.artifacts.attempt import fresh_attempt, publish_folder
 from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.clock import Clock
@@ -35,6 +36,7 @@ class StrategiesService:
         bars: BarStore,
         ledger: TrialLedger,
         intake: DesignIntake,
+        vault: VaultService,
         *,
         attempts_folder: Path,
         clock: Clock,
@@ -43,6 +45,7 @@ class StrategiesService:
         self._bars = bars
         self._ledger = ledger
         self._intake = intake
+        self._vault = vault
         self._attempts_folder = attempts_folder
         self._clock = clock
 
@@ -71,6 +74,8 @@ class StrategiesService:
             backtest=self._strategies.read_json(name, "backtest.json"),
             assessment=self._strategies.read_json(name, "assessment.json"),
             n_trials=self._ledger.count(),
+            exam=self._vault.exam_of(specification),
+            after_exam=self._vault.is_after_exam(specification),
             accepted_findings=[*self._accepted_findings(specification, training)],
         )
 
@@ -181,6 +186,7 @@ class StrategiesService:
             "sharpe_ratio": _value(backtest, "metrics", "sharpe_ratio"),
             "n_trades": _value(backtest, "metrics", "n_trades"),
             "judgement": _value(assessment, "judgement"),
+            "after_exam": self._vault.is_after_exam(specification),
         }
         try:
             return StrategySummary.model_validate(fields)
