@@ -32,10 +32,13 @@ from ktrdr.config import Settings, TracingSettings, load_settings
 from ktrdr.database.engine import Database, open_database
 from ktrdr.database.lock import exclusive_lock
 from ktrdr.errors import InvalidInput, KtrdrError, WorkspaceUnusable
+from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.attempts import attempt_sweeper
 from ktrdr.jobs.data_load_operation import DATA_LOAD, data_load_operation
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, backtest_operation, training_operation
+from ktrdr.jobs.exam_operation import HOLDOUT_EXAM, exam_operation
+from ktrdr.jobs.reproduction_operation import REPRODUCTION, reproduction_operation
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.jobs.stores import open_stores
 from ktrdr.jobs.trials import trial_reconciler
@@ -87,6 +90,7 @@ def start_worker(
         operations=operations,
         stores=stores,
         ledger=ledger,
+        exams=ExamLedger(database, utc_now),
     )
     choice = InvokerChoice(settings.agent, budget, utc_now)
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
@@ -104,6 +108,8 @@ def start_worker(
     runtime.register(AGENT_ASSESSMENT, assessment_phase(services, choice))
     runtime.register(TRAINING, training_operation(services))
     runtime.register(BACKTESTING, backtest_operation(services))
+    runtime.register(HOLDOUT_EXAM, exam_operation(services))
+    runtime.register(REPRODUCTION, reproduction_operation(services))
     runtime.register(DATA_LOAD, data_load_operation(services))
     runtime.add_chore(trial_reconciler(operations, ledger, stores.trials, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))

@@ -45,6 +45,8 @@ ENTRY_POINTS = {
     "ktrdr.jobs.training",
     "ktrdr.jobs.backtest",
     "ktrdr.jobs.data_load",
+    "ktrdr.jobs.exam",
+    "ktrdr.jobs.reproduction",
 }
 
 NESTING = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match, ast.AsyncFor, ast.AsyncWith)

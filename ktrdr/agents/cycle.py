@@ -65,6 +65,7 @@ class CyclePayload(BaseModel):
             "cost_usd": 0.0,
             "trace_id": trace_id_of(operation_id),
             "bypass_gates": self.bypass_gates,
+            "after_exam": False,
         }
 
 
@@ -133,6 +134,7 @@ class _Cycle:
                 "strategy_name": design.strategy_name,
                 "strategy_path": design.strategy_path,
                 "strategy_sha256": design.strategy_sha256,
+                "after_exam": design.after_exam,
             },
         )
         return design.strategy_name

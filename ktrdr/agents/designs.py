@@ -1,6 +1,6 @@
 """Takes in the strategies that agents design: what is checked of each, and how it is stored with who made it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -39,12 +39,20 @@ class DesignIntake:
         bars: Where markets are looked up.
         strategies: Where designs are stored.
         attempts_folder: Where a strategy's folder is built before it appears, on the strategies' file system.
+        is_examined: Whether sealed bars of any of these symbols' instruments were looked at.
     """
 
-    def __init__(self, bars: BarStore, strategies: StrategyStore, attempts_folder: Path) -> None:
+    def __init__(
+        self,
+        bars: BarStore,
+        strategies: StrategyStore,
+        attempts_folder: Path,
+        is_examined: Callable[[Sequence[str]], bool],
+    ) -> None:
         self._bars = bars
         self._strategies = strategies
         self._attempts_folder = attempts_folder
+        self._is_examined = is_examined
 
     def check(self, design: Design) -> StrategySpecification:
         """Return the strategy if it is valid and its market can serve it.
@@ -91,7 +99,11 @@ class DesignIntake:
                 "Test another idea, another market or clearly other parameters",
                 reason="near_copy",
             )
-        record = DesignRecord(**asdict(origin), strategy_sha256=specification.sha256())
+        record = DesignRecord(
+            **asdict(origin),
+            strategy_sha256=specification.sha256(),
+            after_exam=self._is_examined(specification.market.symbols),
+        )
         # The sweeper knows attempts by the operation's id before the name. Each call has a folder of its own: one
         # that was given up may still be writing to its.
         attempt = self._attempts_folder / f"{origin.operation_id or 'design'}_strategy_{uuid4().hex[:8]}"

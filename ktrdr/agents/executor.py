@@ -5,7 +5,7 @@ ends the run.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,7 @@ class ToolExecutor:
         attempts_folder: Where a strategy's folder is built before it appears, on the strategies' file system.
         clock: Tells the time that is recorded.
         subject: What an assessor judges.
+        is_examined: Whether sealed bars of any of these symbols' instruments were looked at; recorded with a design.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class ToolExecutor:
         clock: Clock,
         subject: AssessmentContext | None = None,
         held: Callable[[], AbstractContextManager[None]] = nullcontext,
+        is_examined: Callable[[Sequence[str]], bool] = lambda _symbols: False,
     ) -> None:
         self._operation_id = operation_id
         self._held = held
@@ -79,7 +81,7 @@ class ToolExecutor:
         self._bars = bars
         self._strategies = strategies
         self._recent = recent
-        self._intake = DesignIntake(bars, strategies, attempts_folder)
+        self._intake = DesignIntake(bars, strategies, attempts_folder, is_examined)
         self._clock = clock
         self._subject = subject
         self.saved_strategy: str | None = self._find_saved_strategy() if role == "designer" else None

@@ -1,6 +1,7 @@
 """The two phases of a cycle that an agent does: design and assessment, each an operation of its own."""
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
@@ -9,10 +10,12 @@ from ktrdr.agents.choice import InvokerChoice
 from ktrdr.agents.executor import ToolExecutor
 from ktrdr.agents.invoker import AgentInvoker
 from ktrdr.agents.memory import StrategyMemory
+from ktrdr.agents.records import DESIGN_FILE
 from ktrdr.agents.task import AgentResult, AgentRun, AgentTask, AssessmentContext, Role
 from ktrdr.backtest.report import read_backtest_report
 from ktrdr.database.patience import patiently
 from ktrdr.errors import OperationFailed
+from ktrdr.evaluation.candidacy import has_been_looked_at
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.runtime import Body
 from ktrdr.operations.work import Payload, Repetition, Work
@@ -43,7 +46,7 @@ class AssessmentPayload(BaseModel):
 
 
 class PhaseResult(BaseModel):
-    """What an agent's phase returns: where to look, and what it cost."""
+    """What an agent's phase returns: where to look, what it cost, and whether the design came after an exam."""
 
     strategy_name: str
     strategy_path: str
@@ -51,6 +54,7 @@ class PhaseResult(BaseModel):
     input_tokens: int
     output_tokens: int
     cost_usd: float
+    after_exam: bool = False
 
 
 class _PhaseSteps:
@@ -158,6 +162,7 @@ def _tools(
         clock=services.clock,
         subject=subject,
         held=work.held,
+        is_examined=partial(has_been_looked_at, services.bars, services.exams),
     )
 
 
@@ -181,4 +186,5 @@ def _phase_result(services: LaboratoryServices, strategy: str, result: AgentResu
         input_tokens=result.input_tokens,
         output_tokens=result.output_tokens,
         cost_usd=result.cost_usd,
+        after_exam=(services.strategies.read_json(strategy, DESIGN_FILE) or {}).get("after_exam") is True,
     ).model_dump()

@@ -12,6 +12,7 @@ from ktrdr.errors import Conflict
 from ktrdr.jobs.basis import refuse_changed_basis
 from ktrdr.jobs.data_load_operation import DATA_LOAD, refuse_busy_pages
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING
+from ktrdr.jobs.exam_operation import HOLDOUT_EXAM
 from ktrdr.jobs.launch import refuse_busy_strategy
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.history import attempt_record, note_attempt
@@ -28,6 +29,7 @@ _QUEUES = {
     TRAINING: COMPUTE_QUEUE,
     BACKTESTING: COMPUTE_QUEUE,
     DATA_LOAD: COMPUTE_QUEUE,
+    HOLDOUT_EXAM: COMPUTE_QUEUE,
 }
 _LLM_CALL = "llm_call"
 _GATE_FAILED = "gate_failed:"
@@ -139,7 +141,7 @@ class OperationRevival:
         return self._operations.executor(operation.operation_id) in living
 
     def _reopen_trial(self, operation: Operation, plan: RevivalPlan, verb: Verb) -> None:
-        if operation.type == DATA_LOAD:
+        if operation.type in (DATA_LOAD, HOLDOUT_EXAM):
             return  # no trial
         if plan.keeps("close_trial"):
             return  # its outcome is known, and what is repeated comes after it
@@ -161,7 +163,7 @@ def first_step_to_repeat(operation: Operation, steps: Sequence[RecordedStep]) ->
     """
     if operation.type == AGENT_RESEARCH:
         return first_failed_step(steps)
-    if operation.type in (TRAINING, BACKTESTING, DATA_LOAD):
+    if operation.type in (TRAINING, BACKTESTING, DATA_LOAD, HOLDOUT_EXAM):
         return FIRST_STEP
     failed = [step.number for step in steps if step.has_failed]
     return min(failed) if failed else _first_failed_call(steps)

@@ -14,12 +14,14 @@ from ktrdr.api.endpoints import (
     backtests,
     health,
     indicators,
+    leaderboard,
     markets,
     metrics,
     operations,
     schedules,
     strategies,
     training,
+    vault,
     workers,
 )
 from ktrdr.api.errors import install_error_handlers
@@ -71,7 +73,19 @@ def create_app(settings: Settings, *, is_loopback: bool = True) -> FastAPI:
     app.add_middleware(RequestMetricsMiddleware, registry=composition.metrics.registry, prefix=PREFIX)
     install_error_handlers(app)
     routes = APIRouter(prefix=PREFIX)
-    for module in (agent, schedules, operations, strategies, training, backtests, markets, indicators, workers):
+    evidence = (leaderboard, vault)
+    for module in (
+        agent,
+        schedules,
+        operations,
+        strategies,
+        training,
+        backtests,
+        *evidence,
+        markets,
+        indicators,
+        workers,
+    ):
         routes.include_router(module.router)
     app.include_router(routes)
     app.include_router(health.router)

@@ -14,17 +14,21 @@ from ktrdr.agents.revival import OperationRevival
 from ktrdr.agents.schedule_store import ScheduleStore
 from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.api.services.agent_service import AgentService
+from ktrdr.api.services.leaderboard_service import LeaderboardService
 from ktrdr.api.services.markets_service import MarketsService
 from ktrdr.api.services.metrics_service import MetricsService
 from ktrdr.api.services.operations_service import OperationsService
 from ktrdr.api.services.schedules_service import SchedulesService
 from ktrdr.api.services.strategies_service import StrategiesService
+from ktrdr.api.services.vault_service import VaultService
 from ktrdr.api.services.workers_service import WorkersService
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings
 from ktrdr.database.engine import Database, open_database
 from ktrdr.database.lock import exclusive_lock
 from ktrdr.errors import KtrdrError
+from ktrdr.evaluation.candidacy import has_been_looked_at
+from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.jobs.stores import open_stores
@@ -52,6 +56,9 @@ class Composition:
     markets: MarketsService
     workers: WorkersService
     metrics: MetricsService
+    vault: VaultService
+    leaderboard: LeaderboardService
+    laboratory: LaboratoryServices
 
     def close(self) -> None:
         """Give back the database's connections and the thread of the metrics."""
@@ -75,8 +82,8 @@ def compose(settings: Settings) -> Composition:
         database.close()
         raise
     strategy_store, bar_store = stores.strategies, stores.bars
-    ledger = TrialLedger(database, utc_now)
-    services = LaboratoryServices(settings, utc_now, operation_store, stores, ledger)
+    ledger, exams = TrialLedger(database, utc_now), ExamLedger(database, utc_now)
+    services = LaboratoryServices(settings, utc_now, operation_store, stores, ledger, exams)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
@@ -90,11 +97,15 @@ def compose(settings: Settings) -> Composition:
         clock=utc_now,
     )
     memory = StrategyMemory(operation_store, strategy_store)
+    vault = VaultService(services, operations)
     strategies = StrategiesService(
         strategy_store,
         bar_store,
         ledger,
-        DesignIntake(bar_store, strategy_store, settings.attempts_folder),
+        DesignIntake(
+            bar_store, strategy_store, settings.attempts_folder, partial(has_been_looked_at, bar_store, exams)
+        ),
+        vault,
         attempts_folder=settings.attempts_folder,
         clock=utc_now,
     )
@@ -112,6 +123,9 @@ def compose(settings: Settings) -> Composition:
         markets=MarketsService(bar_store, utc_now),
         workers=WorkersService(leases, Ownership(database)),
         metrics=MetricsService(database, budget, schedule_store, leases, utc_now),
+        vault=vault,
+        leaderboard=LeaderboardService(services, vault),
+        laboratory=services,
     )
 
 

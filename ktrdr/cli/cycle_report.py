@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from ktrdr.cli.evidence_report import baseline_lines, null_line, value_at, verdict_lines
+from ktrdr.cli.exam_report import exam_lines
 from ktrdr.cli.output import MISSING, figure, table_lines
 from ktrdr.schemas.operations import OperationDocument
 from ktrdr.schemas.strategies import StrategyDetail
@@ -50,7 +51,12 @@ def cycle_lines(cycle: OperationDocument, strategy: StrategyDetail | None) -> li
 
 def result_lines(strategy: StrategyDetail) -> list[str]:
     """Return the figures of a strategy's training, backtest and assessment, as far as there are any."""
-    return [*_training_lines(strategy), *_backtest_lines(strategy), *_assessment_lines(strategy)]
+    return [
+        *_training_lines(strategy),
+        *_backtest_lines(strategy),
+        *exam_lines(strategy.exam, after_exam=strategy.after_exam),
+        *_assessment_lines(strategy),
+    ]
 
 
 def gates_of(cycle: OperationDocument) -> list[dict[str, JsonValue]]:

@@ -1,8 +1,12 @@
-"""`ktrdr strategies`: what is stored, and whether a file may be."""
+"""`ktrdr strategies`: what is stored, how it ranks, whether it can be reproduced and whether a file may be stored."""
 
-from ktrdr.cli.options import Cursor, Json, Limit, StrategyFile, StrategyName, command_group
+from typing import Annotated
 
-app = command_group("List, show and validate strategies.")
+import typer
+
+from ktrdr.cli.options import Cursor, Detach, Json, Limit, StrategyFile, StrategyName, command_group
+
+app = command_group("List, rank, show, validate and reproduce strategies.")
 
 
 @app.command("list")
@@ -27,3 +31,26 @@ def validate(file: StrategyFile, as_json: Json = False) -> None:
     from ktrdr.cli.strategies_actions import validate_file
 
     validate_file(file, as_json)
+
+
+@app.command("leaderboard")
+def leaderboard(
+    limit: Annotated[int, typer.Option(min=1, max=200, metavar="N", help="At most so many.")] = 20,
+    cursor: Annotated[str | None, typer.Option(metavar="NAME", help="Go on after this strategy.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Rank what was backtested: by the lower end of the Sharpe interval of the return less its market part."""
+    from ktrdr.cli.leaderboard_actions import show_leaderboard
+
+    show_leaderboard(limit, cursor, as_json)
+
+
+@app.command("reproduce")
+def reproduce(name: StrategyName, detach: Detach = False, as_json: Json = False) -> None:
+    """Train and backtest a strategy again elsewhere and compare every file byte by byte. Exit code 1 if one differs.
+
+    Seed and snapshot are the recorded ones, and so is what the verdict knew of other trials. It is no trial.
+    """
+    from ktrdr.cli.reproduce_actions import reproduce_strategy
+
+    reproduce_strategy(name, detach, as_json)

@@ -28,6 +28,7 @@ from ktrdr.schemas.strategies import (
     TrainingRequest,
     ValidationReport,
 )
+from ktrdr.schemas.vault import ExamList, ExamProspect, Leaderboard
 from ktrdr.schemas.workers import WorkerList
 
 PREFIX = "/api/v1"
@@ -205,6 +206,27 @@ class ApiClient:
     async def add_design(self, request: DesignRequest) -> StrategyDetail:
         """Store a strategy that an agent designed, with who made it."""
         return _read(StrategyDetail, await self._send("POST", f"{PREFIX}/strategies/designs", body=request))
+
+    async def reproduce(self, name: str) -> OperationDocument:
+        """Start doing a strategy's work again."""
+        return _read(OperationDocument, await self._send("POST", f"{PREFIX}/strategies/{_segment(name)}/reproduce"))
+
+    async def leaderboard(self, *, limit: int | None = None, cursor: str | None = None) -> Leaderboard:
+        """Return a page of the ranking."""
+        parameters: Parameters = {"limit": limit, "cursor": cursor}
+        return _read(Leaderboard, await self._send("GET", f"{PREFIX}/leaderboard", parameters=parameters))
+
+    async def exams(self) -> ExamList:
+        """Return all looks at sealed bars."""
+        return _read(ExamList, await self._send("GET", f"{PREFIX}/vault"))
+
+    async def exam_prospect(self, name: str) -> ExamProspect:
+        """Return what an exam would be."""
+        return _read(ExamProspect, await self._send("GET", f"{PREFIX}/vault/{_segment(name)}"))
+
+    async def open_vault(self, name: str) -> OperationDocument:
+        """Start the one exam of a candidate."""
+        return _read(OperationDocument, await self._send("POST", f"{PREFIX}/vault/{_segment(name)}"))
 
     async def train(self, request: TrainingRequest) -> OperationDocument:
         """Start a training."""

@@ -8,7 +8,7 @@ from ktrdr.backtest.artifacts import write_backtest, write_daily_returns
 from ktrdr.backtest.market_beta import measure_market_betas
 from ktrdr.backtest.report import TrialHistory
 from ktrdr.backtest.run import run_backtest
-from ktrdr.config import load_settings
+from ktrdr.config import Settings, load_settings
 from ktrdr.evaluation.selection import compare_with_trials
 from ktrdr.evaluation.verdict import reach_verdict
 from ktrdr.jobs.files import trial_file
@@ -32,8 +32,11 @@ class BacktestJobRequest(BaseModel):
 
 def backtest(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) -> JsonValue:
     """Backtest the out-of-sample predictions on the snapshot they were made on; return metrics and verdict."""
-    request = BacktestJobRequest.model_validate(document)
-    settings = load_settings()
+    return backtest_in(load_settings(), BacktestJobRequest.model_validate(document), report, stopwatch)
+
+
+def backtest_in(settings: Settings, request: BacktestJobRequest, report: Report, stopwatch: Stopwatch) -> JsonValue:
+    """Do what `backtest` does in the workspace that the settings name."""
     report(0.0, "reading predictions")
     stores = open_job_stores(settings)
     folder = stores.strategies.folder(request.strategy)

@@ -1,6 +1,7 @@
 """Which files each phase leaves, the one that says that all are there last."""
 
-TRAINING_FILES = ("model.safetensors", "predictions.parquet", "fitted_predictions.parquet", "training.json")
+MODEL_FILE = "model.safetensors"
+TRAINING_FILES = (MODEL_FILE, "predictions.parquet", "fitted_predictions.parquet", "training.json")
 BACKTEST_FILES = ("equity.parquet", "trades.parquet", "backtest.json")
 ASSESSMENT_FILES = ("assessment.json",)
 

@@ -4,6 +4,8 @@ from pydantic import JsonValue
 
 from ktrdr.errors import Conflict, InvalidInput
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, BacktestPayload, TrainingPayload
+from ktrdr.jobs.exam_operation import HOLDOUT_EXAM
+from ktrdr.jobs.reproduction_operation import REPRODUCTION
 from ktrdr.market.store import BarStore
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.runtime import COMPUTE_QUEUE
@@ -59,12 +61,12 @@ def start_backtest(operations: OperationStore, strategies: StrategyStore, *, str
 
 
 def refuse_busy_strategy(operations: OperationStore, strategy: str) -> None:
-    """Keep two operations from writing the files of one strategy.
+    """Keep one operation from writing the files of a strategy that another writes or reads.
 
     Raises:
         Conflict: One does so now.
     """
-    for operation_type in (TRAINING, BACKTESTING):
+    for operation_type in (TRAINING, BACKTESTING, HOLDOUT_EXAM, REPRODUCTION):
         for operation in operations.active(operation_type):
             if operation.metadata.get("strategy_name") == strategy:
                 raise Conflict(

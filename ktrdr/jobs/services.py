@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ktrdr.clock import Clock
 from ktrdr.config import Settings
+from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.stores import WorkspaceStores
 from ktrdr.market.store import BarStore
@@ -20,6 +21,7 @@ class LaboratoryServices:
     operations: OperationStore
     stores: WorkspaceStores
     ledger: TrialLedger
+    exams: ExamLedger
 
     @property
     def strategies(self) -> StrategyStore:

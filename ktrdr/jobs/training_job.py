@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
-from ktrdr.config import load_settings
+from ktrdr.config import Settings, load_settings
 from ktrdr.jobs.checkpoint_file import CheckpointFile
 from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.jobs.stores import open_job_stores
@@ -30,8 +30,11 @@ class TrainingJobRequest(BaseModel):
 
 def train(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) -> JsonValue:
     """Train, write training.json, the model and both files of predictions, return the gate's metrics."""
-    request = TrainingJobRequest.model_validate(document)
-    settings = load_settings()
+    return train_in(load_settings(), TrainingJobRequest.model_validate(document), report, stopwatch)
+
+
+def train_in(settings: Settings, request: TrainingJobRequest, report: Report, stopwatch: Stopwatch) -> JsonValue:
+    """Do what `train` does in the workspace that the settings name."""
     report(0.0, "reading bars")
     stores = open_job_stores(settings)
     specification = stores.strategies.read(request.strategy)

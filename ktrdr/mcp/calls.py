@@ -153,8 +153,9 @@ async def list_strategies(call: Call, arguments: PageArguments) -> StrategyList:
 
 
 async def get_strategy(call: Call, arguments: StrategyArguments) -> StrategyDetail:
-    """Return one strategy with its results."""
-    return await (await call.laboratory.client()).strategy(arguments.name)
+    """Return one strategy with its results, but never what came of an exam: no design may grow out of that."""
+    found = await (await call.laboratory.client()).strategy(arguments.name)
+    return found.model_copy(update={"exam": None})
 
 
 async def get_budget(call: Call, arguments: BudgetArguments) -> BudgetDocument:

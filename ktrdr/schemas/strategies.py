@@ -4,7 +4,9 @@ from pydantic import Field, JsonValue
 
 from ktrdr.schemas.agent import MAX_SEED
 from ktrdr.schemas.document import Document, RequestBody
+from ktrdr.schemas.vault import ExamDocument
 
+AFTER_EXAM = "stored after somebody had looked at sealed bars of its instrument"
 ResultDocument = dict[str, JsonValue]
 
 
@@ -21,6 +23,7 @@ class StrategySummary(Document):
     max_drawdown: float | None = Field(description="fraction of peak equity, 0..1")
     verdict: str | None = Field(description="what statistics alone allow to be said; null before a backtest")
     judgement: str | None = Field(description="the assessor's opinion, not a verdict")
+    after_exam: bool = Field(default=False, description=AFTER_EXAM)
     faults: list[str] = Field(default_factory=list, description="why its files cannot be read, if they cannot")
 
 
@@ -46,6 +49,8 @@ class StrategyDetail(Document):
     accepted_findings: list[str] = Field(
         default_factory=list, description="serious findings about the bars, used all the same because somebody said so"
     )
+    exam: ExamDocument | None = Field(default=None, description="of exactly this file and model, if there was one")
+    after_exam: bool = Field(default=False, description=AFTER_EXAM)
     n_trials: int = Field(description="trials of the whole workspace so far: the more, the less the best one means")
 
 

@@ -33,6 +33,7 @@ from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
 from ktrdr.database.lock import exclusive_lock
 from ktrdr.errors import Conflict
+from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.jobs.stores import open_stores
@@ -122,6 +123,7 @@ class DisturbedCycle:
             self._store,
             open_stores(settings, partial(exclusive_lock, self._database)),
             self._ledger,
+            ExamLedger(self._database, utc_now),
         )
         leases = worker_leases(self._database, settings.state_folder, grace_s=settings.worker_grace_s)
         revival = OperationRevival(services, self._budget, model_chooser(settings.agent), leases)

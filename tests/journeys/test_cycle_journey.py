@@ -46,6 +46,7 @@ CYCLE_METADATA = {
     "schedule_id",
     "scheduled_for",
     "bypass_gates",
+    "after_exam",
 }
 OPERATION_FIELDS = {
     "operation_id",

@@ -7,6 +7,8 @@ from fastapi import APIRouter, Depends, Request
 from ktrdr.api.composition import Composed
 from ktrdr.api.paging import Page
 from ktrdr.errors import StrategyInvalid
+from ktrdr.jobs.evidence_launch import start_reproduction
+from ktrdr.schemas.operations import OperationDocument
 from ktrdr.schemas.problem import Problem
 from ktrdr.schemas.strategies import DesignRequest, StrategyDetail, StrategyList, ValidationReport
 
@@ -62,3 +64,12 @@ def add_strategy(composition: Composed, text: StrategyText) -> StrategyDetail:
 def add_design(composition: Composed, request: DesignRequest) -> StrategyDetail:
     """Store a strategy that an agent designed, with who made it. Near-copies of stored ones are 409 `near_copy`."""
     return composition.strategies.add_design(request)
+
+
+@router.post("/{name}/reproduce", status_code=202, responses={404: {"model": Problem}, 409: {"model": Problem}})
+def reproduce_strategy(composition: Composed, name: str) -> OperationDocument:
+    """Train and backtest a strategy again elsewhere, compare every file byte by byte, and return the operation.
+
+    Its result says which files differ. Nothing of the repetition is kept, and it is no trial.
+    """
+    return composition.operations.document(start_reproduction(composition.laboratory, name))

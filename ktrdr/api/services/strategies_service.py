@@ -8,6 +8,7 @@ from pydantic import JsonValue, ValidationError
 
 from ktrdr.agents.designs import DesignIntake, DesignOrigin
 from ktrdr.api.paging import PageOptions, take_page
+from ktrdr.api.services.vault_service import VaultService
 from ktrdr.artifacts.attempt import fresh_attempt
 from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.clock import Clock
@@ -36,6 +37,7 @@ class StrategiesService:
         bars: BarStore,
         ledger: TrialLedger,
         intake: DesignIntake,
+        vault: VaultService,
         *,
         attempts_folder: Path,
         clock: Clock,
@@ -44,6 +46,7 @@ class StrategiesService:
         self._bars = bars
         self._ledger = ledger
         self._intake = intake
+        self._vault = vault
         self._attempts_folder = attempts_folder
         self._clock = clock
 
@@ -87,6 +90,8 @@ class StrategiesService:
                 backtest=self._strategies.read_json(name, "backtest.json"),
                 assessment=self._strategies.read_json(name, "assessment.json"),
                 n_trials=self._ledger.count(),
+                exam=self._vault.exam_of(specification),
+                after_exam=self._vault.is_after_exam(specification),
                 accepted_findings=[*self._accepted_findings(specification, training)],
             )
 
@@ -201,6 +206,7 @@ class StrategiesService:
             "max_drawdown": _value(backtest, "metrics", "max_drawdown"),
             "verdict": None if _value(backtest, "verdict") is None else _value(backtest, "verdict", "value"),
             "judgement": _value(assessment, "judgement"),
+            "after_exam": self._vault.is_after_exam(specification),
         }
         try:
             return StrategySummary.model_validate(fields)
