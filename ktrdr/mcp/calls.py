@@ -29,7 +29,7 @@ from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriedStrategies, Tr
 from ktrdr.schemas.indicators import IndicatorList
 from ktrdr.schemas.markets import ResearchSeries
 from ktrdr.schemas.operations import OperationDocument, OperationList
-from ktrdr.schemas.strategies import DesignRequest, StrategyDetail, StrategyList, ValidationReport
+from ktrdr.schemas.strategies import DesignRequest, ResearchStrategy, StrategyList, ValidationReport
 
 _POLL_S = 0.5
 
@@ -152,10 +152,10 @@ async def list_strategies(call: Call, arguments: PageArguments) -> StrategyList:
     return await (await call.laboratory.client()).strategies(limit=arguments.limit, cursor=arguments.cursor)
 
 
-async def get_strategy(call: Call, arguments: StrategyArguments) -> StrategyDetail:
+async def get_strategy(call: Call, arguments: StrategyArguments) -> ResearchStrategy:
     """Return one strategy with its results, but never what came of an exam: no design may grow out of that."""
     found = await (await call.laboratory.client()).strategy(arguments.name)
-    return found.model_copy(update={"exam": None})
+    return ResearchStrategy.model_validate(found.model_dump())
 
 
 async def get_budget(call: Call, arguments: BudgetArguments) -> BudgetDocument:

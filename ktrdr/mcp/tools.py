@@ -12,7 +12,7 @@ from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriedStrategies
 from ktrdr.schemas.document import Document, RequestBody
 from ktrdr.schemas.indicators import IndicatorList
 from ktrdr.schemas.operations import OperationDocument, OperationList
-from ktrdr.schemas.strategies import StrategyDetail, StrategyList, ValidationReport
+from ktrdr.schemas.strategies import ResearchStrategy, StrategyList, ValidationReport
 
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
@@ -161,7 +161,7 @@ TOOLS = {
             "One strategy whole: specification, who designed it, training, backtest, assessment; null what has not "
             "been done. n_trials says how many were tried in this workspace: the more, the less the best one means.",
             shapes.StrategyArguments,
-            StrategyDetail,
+            ResearchStrategy,
             _READS,
             calls.get_strategy,
         ),

@@ -6,7 +6,7 @@ from ktrdr.schemas.agent import MAX_SEED
 from ktrdr.schemas.document import Document, RequestBody
 from ktrdr.schemas.vault import ExamDocument
 
-AFTER_EXAM = "stored after somebody had looked at sealed bars of its instrument"
+AFTER_EXAM = "stored after an exam was held on its instrument"
 ResultDocument = dict[str, JsonValue]
 
 
@@ -34,8 +34,8 @@ class StrategyList(Document):
     next_cursor: str | None
 
 
-class StrategyDetail(Document):
-    """One strategy: its specification and what was found, null where a phase has not ended."""
+class ResearchStrategy(Document):
+    """One strategy: its specification and what research found, null where a phase has not ended."""
 
     name: str
     path: str = Field(description="the strategy's folder on the server's machine")
@@ -49,9 +49,14 @@ class StrategyDetail(Document):
     accepted_findings: list[str] = Field(
         default_factory=list, description="serious findings about the bars, used all the same because somebody said so"
     )
-    exam: ExamDocument | None = Field(default=None, description="of exactly this file and model, if there was one")
     after_exam: bool = Field(default=False, description=AFTER_EXAM)
     n_trials: int = Field(description="trials of the whole workspace so far: the more, the less the best one means")
+
+
+class StrategyDetail(ResearchStrategy):
+    """One strategy as people see it: what came of its exam too."""
+
+    exam: ExamDocument | None = Field(default=None, description="of exactly this file and model, if there was one")
 
 
 class ValidationReport(Document):
