@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ from ktrdr.config import Settings, TracingSettings, load_settings
 from ktrdr.database.engine import Database, open_database
 from ktrdr.errors import InvalidInput, KtrdrError, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
-from ktrdr.jobs.attempts import attempt_sweeper
+from ktrdr.jobs.attempts import attempt_sweeper, page_sweeper
 from ktrdr.jobs.data_load_operation import DATA_LOAD, data_load_operation
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, backtest_operation, training_operation
 from ktrdr.jobs.services import LaboratoryServices
@@ -106,6 +107,7 @@ def start_worker(
     runtime.add_chore(trial_reconciler(operations, ledger, settings))
     runtime.add_chore(envelope_reconciler(operations, budget))
     runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder))
+    runtime.add_chore(page_sweeper(operations, settings.attempts_folder, time.time))
     if options.starts_scheduled_cycles:
         chooser = model_chooser(settings.agent)
         trigger = CycleTrigger(operations, settings, services.strategies, services.bars, budget, chooser)

@@ -23,6 +23,7 @@ from ktrdr.operations.work import Payload, Work
 from ktrdr.providers.catalogue import check_provider
 
 DATA_LOAD = "data_load"
+PAGES_PREFIX = "pages_"
 _JOB = "ktrdr.jobs.data_load"
 
 
@@ -68,7 +69,7 @@ def start_data_load(
     if start_ms >= end_ms:
         raise InvalidInput(f"need a start before the end, were {start} and {end or 'now'}")
     key = "\n".join([check_provider(provider), symbol, Timeframe.parse(timeframe), str(start_ms)])
-    pages = settings.attempts_folder / f"pages_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    pages = settings.attempts_folder / f"{PAGES_PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     request = DataLoadRequest(
         provider=provider,
         symbol=symbol,

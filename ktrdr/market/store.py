@@ -207,6 +207,18 @@ class BarStore:
             write_sealed(folder, manifest, sealed)
             write_json_atomically(folder / SIDECAR, sidecar.model_dump(mode="json", by_alias=True))
 
+    def sweep(self) -> int:
+        """Remove the files that imports left which were killed; return how many. No series changes.
+
+        Raises:
+            WorkspaceUnusable: The folder cannot be read or written.
+        """
+        if not self.data_dir.is_dir():
+            return 0
+        with self.lock_writes(), _as_workspace_error(self.data_dir, "write"):
+            folders = [self.series_folder(symbol, timeframe) for symbol in self._symbols() for timeframe in Timeframe]
+            return sum(map(_remove_leftovers, folders))
+
     def _symbols(self) -> list[str]:
         with _as_workspace_error(self.data_dir, "read"):
             try:
@@ -251,13 +263,13 @@ class BarStore:
         return f"no bars of {symbol!r} {timeframe}: {hint}there are {held}"
 
 
-def _remove_leftovers(folder: Path) -> None:
+def _remove_leftovers(folder: Path) -> int:
     """Remove what imports left that were killed: temporary files, and bars whose manifest was never written."""
-    for path in [*folder.glob(".*.part"), *(folder / SEALED_FOLDER).glob(".*.part")]:
+    unfinished = [*folder.glob(".*.part"), *(folder / SEALED_FOLDER).glob(".*.part")]
+    strays = [*unfinished, *(path for path in folder.glob("*.parquet") if not has_manifest(folder, path.stem))]
+    for path in strays:
         path.unlink()
-    for path in folder.glob("*.parquet"):
-        if not has_manifest(folder, path.stem):
-            path.unlink()
+    return len(strays)
 
 
 @contextmanager
