@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,7 +35,7 @@ from ktrdr.database.lock import exclusive_lock
 from ktrdr.errors import InvalidInput, KtrdrError, WorkspaceUnusable
 from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
-from ktrdr.jobs.attempts import attempt_sweeper
+from ktrdr.jobs.attempts import attempt_sweeper, page_sweeper
 from ktrdr.jobs.data_load_operation import DATA_LOAD, data_load_operation
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, backtest_operation, training_operation
 from ktrdr.jobs.exam_operation import HOLDOUT_EXAM, exam_operation
@@ -116,6 +117,7 @@ def start_worker(
     runtime.add_chore(
         attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder, stores.checkpoints)
     )
+    runtime.add_chore(page_sweeper(operations, settings.attempts_folder, time.time))
     if options.starts_scheduled_cycles:
         chooser = model_chooser(settings.agent)
         trigger = CycleTrigger(operations, settings, services.strategies, services.bars, budget, chooser)

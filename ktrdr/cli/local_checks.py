@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ktrdr import __version__
 from ktrdr.config import Settings, known_settings
+from ktrdr.errors import WorkspaceUnusable
+from ktrdr.market.store import BarStore
 from ktrdr.schemas.doctor import Finding
 
 MIN_FREE_BYTES = 100 * 1024**2
@@ -24,6 +26,7 @@ def local_findings(settings: Settings) -> Iterator[Finding]:
     yield _installation()
     yield _workspace(settings.workspace)
     yield _disk(settings.workspace)
+    yield from _leftovers(settings)
 
 
 def _environment_findings() -> Iterator[Finding]:
@@ -78,6 +81,19 @@ def _disk(folder: Path) -> Finding:
         message=message,
         fix="make room: trainings and the database need it",
     )
+
+
+def _leftovers(settings: Settings) -> Iterator[Finding]:
+    """Remove what killed imports left, and say so."""
+    try:
+        n_files = BarStore(settings.data_folder).sweep()
+    except WorkspaceUnusable as error:
+        fix = "check who owns the folder `data`, or name another workspace"
+        yield Finding(check="workspace", status="broken", message=error.message, fix=fix)
+        return
+    if n_files:
+        words = f"removed {n_files} file(s) that killed imports left; no series has changed"
+        yield Finding(check="workspace", status="ok", message=words)
 
 
 def _present(folder: Path) -> Path:

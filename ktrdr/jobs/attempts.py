@@ -6,8 +6,12 @@ from pathlib import Path
 from ktrdr.artifacts.attempt import discard_attempt
 from ktrdr.artifacts.shelf import Shelf
 from ktrdr.errors import NotFound
+from ktrdr.jobs.data_load_operation import DATA_LOAD, PAGES_PREFIX
 from ktrdr.operations.operation import OPERATION_ID_PATTERN, OperationStatus
 from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
+
+# How long what a fetch loaded is kept for one that goes on with it.
+PAGES_KEPT_S = 30 * 86_400
 
 
 def attempt_sweeper(
@@ -41,6 +45,31 @@ def attempt_sweeper(
                         discard(folder)
 
     return sweep_attempts
+
+
+def page_sweeper(operations: OperationStore, attempts_folder: Path, now_s: Callable[[], float]) -> Callable[[], None]:
+    """Return a chore that removes pages of fetches to which nothing was added for `PAGES_KEPT_S`, unless one uses them.
+
+    `now_s` tells the time of the file system, epoch seconds.
+    """
+
+    def is_forgotten(folder: Path) -> bool:
+        try:
+            return now_s() - folder.stat().st_mtime > PAGES_KEPT_S
+        except FileNotFoundError:
+            return False  # its fetch has just ended
+
+    def sweep_pages() -> None:
+        forgotten = [folder for folder in attempts_folder.glob(f"{PAGES_PREFIX}*") if is_forgotten(folder)]
+        if not forgotten:
+            return
+        with operations.exclusive_lock(TRIGGER_LOCK):
+            in_use = {operation.metadata.get("pages") for operation in operations.active(DATA_LOAD)}
+            for folder in forgotten:
+                if folder.name not in in_use:
+                    discard_attempt(folder)
+
+    return sweep_pages
 
 
 def _status(operations: OperationStore, folder: Path) -> OperationStatus | None:

@@ -22,6 +22,7 @@ from ktrdr.operations.work import Payload, Work
 from ktrdr.providers.catalogue import check_provider
 
 DATA_LOAD = "data_load"
+PAGES_PREFIX = "pages_"
 _JOB = "ktrdr.jobs.data_load"
 
 
@@ -67,7 +68,7 @@ def start_data_load(
     if start_ms >= end_ms:
         raise InvalidInput(f"need a start before the end, were {start} and {end or 'now'}")
     key = "\n".join([check_provider(provider), symbol, Timeframe.parse(timeframe), str(start_ms)])
-    pages = f"pages_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    pages = f"{PAGES_PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     request = DataLoadRequest(
         provider=provider,
         symbol=symbol,

@@ -230,13 +230,30 @@ class BarStore:
     @contextmanager
     def _staging(self) -> Iterator[Path]:
         """Give a folder for what is to appear, without those that killed imports left; `lock_writes` is held."""
-        for abandoned in self.data_dir.glob(f"{_STAGING}*"):
-            shutil.rmtree(abandoned, ignore_errors=True)
+        self._remove_stagings()
         staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.data_dir))
         try:
             yield staging
         finally:
             shutil.rmtree(staging, ignore_errors=True)
+
+    def sweep(self) -> int:
+        """Remove the files that imports left which were killed; return how many. No series changes.
+
+        Raises:
+            WorkspaceUnusable: The folder cannot be read or written.
+        """
+        if not self.data_dir.is_dir():
+            return 0
+        with self.lock_writes(), _as_workspace_error(self.data_dir, "write"):
+            folders = [self.series_folder(symbol, timeframe) for symbol in self._symbols() for timeframe in Timeframe]
+            return self._remove_stagings() + sum(map(_remove_leftovers, folders))
+
+    def _remove_stagings(self) -> int:
+        abandoned = [*self.data_dir.glob(f"{_STAGING}*")]
+        for folder in abandoned:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(abandoned)
 
     def _symbols(self) -> list[str]:
         self._shelf.bring_all(_is_eager)
@@ -293,13 +310,13 @@ def _is_eager(name: str) -> bool:
     return "/" in name or not name.endswith(".parquet")
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what was left by who was killed: temporary files, and bars whose manifest was never put in place."""
-    for path in folder.glob(".*.part"):
+def _remove_leftovers(folder: Path) -> int:
+    """Remove what imports left that were killed: temporary files, and bars whose manifest was never put in place."""
+    unfinished = [*folder.glob(".*.part"), *(folder / SEALED_FOLDER).glob(".*.part")]
+    strays = [*unfinished, *(path for path in folder.glob("*.parquet") if not has_manifest(folder, path.stem))]
+    for path in strays:
         path.unlink()
-    for path in folder.glob("*.parquet"):
-        if not has_manifest(folder, path.stem):
-            path.unlink()
+    return len(strays)
 
 
 @contextmanager
