@@ -183,7 +183,6 @@ def _tell_metrics(exporter: WorkerExporter, lease: WorkerLease, queues: Sequence
         return by_queue
 
     exporter.tell(lease.executor_id, queues, running=running, type_of_module=JOB_MODULES)
-    _logger.info("metrics of %s are at port %d", lease.executor_id, exporter.port)
 
 
 def _trace_export(tracing: TracingSettings, database: Database, operations: OperationStore) -> TraceExport:

@@ -1,6 +1,7 @@
 """A worker's own metrics, for a Prometheus that asks it: what only this process can tell, wherever it runs."""
 
 import errno
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
@@ -14,6 +15,7 @@ from ktrdr.telemetry.child_processes import child_use
 
 # Workers of one machine share their settings: each takes the next port that is free.
 PORTS_TRIED = 16
+_logger = logging.getLogger(__name__)
 
 
 class WorkerExporter:
@@ -47,6 +49,7 @@ class WorkerExporter:
             running: How many operations it runs now, by queue; None where that cannot be known at the moment.
             type_of_module: The type of operation that each module of a job process stands for.
         """
+        _logger.info("metrics of %s are at port %d", executor_id, self.port)
         self._registry.register(_WorkerCollector(executor_id, queues, running, type_of_module))
 
 
