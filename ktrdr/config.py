@@ -86,6 +86,14 @@ class GatewaySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ExporterSettings:
+    """Where a worker answers a Prometheus of its own accord; the next free port is taken where this one is not."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccessSettings:
     """What the API asks of a request. The token is kept out of every representation."""
 
@@ -115,7 +123,8 @@ class Settings:
     """Everything a process is told from outside.
 
     `fetch_url`: scheme and host that providers of bars are asked at, in place of their own. `tracing` is None where no
-    collector is named. `artifacts`: where machines share strategies and bars, None where the workspace itself does it.
+    collector is named, `exporter` where workers answer no Prometheus. `artifacts`: where machines share strategies and
+    bars, None where the workspace itself does it.
     """
 
     workspace: Path
@@ -131,6 +140,7 @@ class Settings:
     max_concurrent_cycles: int
     training_start_timeout_s: float
     tracing: TracingSettings | None
+    exporter: ExporterSettings | None
     jaeger_url: str | None
     checkpoint_interval_s: float
     repeat: RepeatSettings
@@ -234,6 +244,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         max_concurrent_cycles=int(_number(variables, "KTRDR_AGENT_MAX_CONCURRENT_CYCLES", 1, minimum=1)),
         training_start_timeout_s=_number(variables, "KTRDR_TRAINING_START_TIMEOUT_S", 60, minimum=0),
         tracing=_tracing_settings(variables),
+        exporter=_exporter_settings(variables),
         jaeger_url=(variables.get("KTRDR_JAEGER_URL") or "").rstrip("/") or None,
         checkpoint_interval_s=_number(variables, "KTRDR_CHECKPOINT_INTERVAL_S", 5, minimum=0),
         repeat=RepeatSettings(
@@ -326,6 +337,16 @@ def _tracing_settings(variables: Mapping[str, str]) -> TracingSettings | None:
     # Collectors listen to gRPC on 4317 and to HTTP on 4318.
     is_http = named == "http/protobuf" or (not named and ":4318" in endpoint)
     return TracingSettings("http" if is_http else "grpc", variables.get("KTRDR_TRACE_CONTENT") == "1")
+
+
+def _exporter_settings(variables: Mapping[str, str]) -> ExporterSettings | None:
+    # Both are asked for, so that both are known settings.
+    host, port = variables.get("KTRDR_METRICS_HOST"), variables.get("KTRDR_METRICS_PORT")
+    if not port:
+        return None
+    if not (port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise InvalidInput(f"KTRDR_METRICS_PORT: need a port, 1..65535, or 0 for any that is free, was {port!r}")
+    return ExporterSettings(host or DEFAULT_HOST, int(port))
 
 
 def _number(variables: Mapping[str, str], name: str, default: float, *, minimum: float = float("-inf")) -> float:

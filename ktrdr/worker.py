@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+import sqlalchemy as sa
+
 from ktrdr import __version__
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
 from ktrdr.agents.choice import InvokerChoice, model_chooser
@@ -45,13 +47,16 @@ from ktrdr.jobs.stores import open_stores
 from ktrdr.jobs.trials import trial_reconciler
 from ktrdr.operations.job_child import die_with_parent, exit_at_end_of_stdin
 from ktrdr.operations.leases import WorkerLease, worker_name
+from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.postgres_leases import worker_leases
 from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, Membership, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
 from ktrdr.telemetry.logs import configure_logging, log_to_file
 from ktrdr.telemetry.otlp import OtlpSender
+from ktrdr.telemetry.worker_exporter import WorkerExporter
 
 ALL_QUEUES = (CYCLES_QUEUE, COMPUTE_QUEUE)
+JOB_MODULES = {"ktrdr.jobs.training": TRAINING, "ktrdr.jobs.backtest": BACKTESTING, "ktrdr.jobs.data_load": DATA_LOAD}
 _logger = logging.getLogger(__name__)
 
 
@@ -79,6 +84,7 @@ def start_worker(
         InvalidInput: KTRDR_ARTIFACTS_URL cannot be used.
         WorkspaceUnusable: The folder, the database or the shared store cannot be used.
     """
+    exporter = None if settings.exporter is None else WorkerExporter(settings.exporter)
     database = open_database(settings.database_url)
     migrate_database(database)
     stores = open_stores(settings, partial(exclusive_lock, database))
@@ -97,6 +103,8 @@ def start_worker(
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
     lease = leases.lease(options.queues, on_lost=on_lost)
     _keep_log(settings.logs_folder / f"{worker_name(lease.executor_id)}.log", options.is_owned)
+    if exporter is not None:
+        _tell_metrics(exporter, lease, options.queues, Ownership(database))
     runtime = WorkerRuntime(
         database,
         operations,
@@ -171,6 +179,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os._exit(1)
     runtime.stop()
     os._exit(0)  # jobs die with this process; their operations are taken up by the next worker
+
+
+def _tell_metrics(exporter: WorkerExporter, lease: WorkerLease, queues: Sequence[str], ownership: Ownership) -> None:
+    def running() -> dict[str, int] | None:
+        try:
+            found = ownership.running_by_queue(lease.executor_id)
+        except sa.exc.SQLAlchemyError:
+            return None  # the database is away, which the API's metrics say
+        by_queue: dict[str, int] = {}
+        for queue, count in found.items():
+            # A cycle's phases run in its own worker, and come from no queue, or from that of the taken over.
+            shown = COMPUTE_QUEUE if queue == COMPUTE_QUEUE else CYCLES_QUEUE
+            by_queue[shown] = by_queue.get(shown, 0) + count
+        return by_queue
+
+    exporter.tell(lease.executor_id, queues, running=running, type_of_module=JOB_MODULES)
 
 
 def _trace_export(tracing: TracingSettings, database: Database, operations: OperationStore) -> TraceExport:

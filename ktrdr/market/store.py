@@ -22,7 +22,7 @@ from ktrdr.artifacts.files import canonical_json, write_bytes_atomically, write_
 from ktrdr.artifacts.shelf import PlainShelf, Shelf
 from ktrdr.errors import ArtifactsUnavailable, Conflict, NotFound, WorkspaceUnusable
 from ktrdr.market.bars import Bars
-from ktrdr.market.seal import SealedManifest, has_manifest, write_sealed
+from ktrdr.market.seal import SEALED_FOLDER, SealedManifest, has_manifest, write_sealed
 from ktrdr.market.series import SHA256_PATTERN, SYMBOL_PATTERN, SeriesInfo, SeriesSidecar, symbol_key
 from ktrdr.market.snapshot import decode_bars, encode_bars
 from ktrdr.market.timeframe import Timeframe

@@ -46,6 +46,16 @@ class Ownership:
                 found.setdefault(executor_id, []).append(operation_id)
         return found
 
+    def running_by_queue(self, executor_id: str) -> dict[str | None, int]:
+        """Return how many operations one executor runs, by the queue they came from, None for those from none."""
+        query = (
+            sa.select(_TABLE.c.queue_name, sa.func.count())
+            .where(*_OURS_TO_RUN, _TABLE.c.status == "PENDING", _TABLE.c.executor_id == executor_id)
+            .group_by(_TABLE.c.queue_name)
+        )
+        with self._engine.connect() as connection:
+            return {queue: int(count) for queue, count in connection.execute(query)}
+
     def queues_with_work(self, queues: tuple[str, ...]) -> set[str]:
         """Return those of the queues in which an operation waits. Much cheaper than trying to take one."""
         with self._polling_engine.connect() as connection:

@@ -7,6 +7,7 @@ An operation may end several times: what failed or was cancelled can be set goin
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,9 +19,10 @@ from ktrdr.database.engine import Database
 from ktrdr.errors import OperationFailed
 from ktrdr.operations.engine_tables import (
     APPLICATION_VERSION,
-    IN_FLIGHT,
+    STATUS,
     STATUS_BY_ENGINE_STATUS,
     operations_engine,
+    status_literal,
 )
 from ktrdr.operations.operation import OperationStatus
 from ktrdr.operations.revival import EARLIER_ENDS, takeovers_of
@@ -33,7 +35,7 @@ OVERLAP_MS = 600_000
 _CHUNK, _MOST_IDS = 2_000, 500
 _TABLE, _OUTPUTS, _STEPS = SystemSchema.workflow_status, SystemSchema.workflow_output, SystemSchema.operation_outputs
 _HAS_ENDED = _TABLE.c.status.in_([name for name, status in STATUS_BY_ENGINE_STATUS.items() if status.is_terminal])
-_IS_ACTIVE = sa.or_(IN_FLIGHT, _TABLE.c.status == "DELAYED")
+_IS_ACTIVE = STATUS.in_([status_literal(status) for status in OperationStatus if not status.is_terminal])
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class EndFeed:
             else:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             active = list(connection.execute(_rows().where(_IS_ACTIVE)).mappings())
-            for rows in (active, *self._ended(connection, {row["workflow_uuid"] for row in active})):
+            for rows in chain([active], self._ended(connection, told)):
                 new = [row for row in rows if _n_ends(row) > self._told.get(row["workflow_uuid"], _UNTOLD).ends]
                 measures = self._measures(connection, new)
                 told.update((row["workflow_uuid"], _now_told(row)) for row in rows)
@@ -161,15 +163,15 @@ class EndFeed:
         self._remember(told)
         return Reading(ends, [_active(row) for row in active], takeovers)
 
-    def _ended(self, connection: sa.Connection, active: set[str]) -> Iterator[list[sa.RowMapping]]:
-        """Yield the ended rows that may hold something untold."""
+    def _ended(self, connection: sa.Connection, told: Mapping[str, _Told]) -> Iterator[list[sa.RowMapping]]:
+        """Yield the ended rows that may hold something untold. `told` grows by them while they are read."""
         query = _rows().where(_HAS_ENDED)
         if self._since_ms is None:
             yield from _chunks(connection, query)
             return
         yield from _chunks(connection, query.where(_TABLE.c.completed_at >= self._since_ms))
         # Whatever the clocks say: what was active and is not any more.
-        gone = [known for known, told in self._told.items() if told.ended_at_ms is None and known not in active]
+        gone = [known for known, before in self._told.items() if before.ended_at_ms is None and known not in told]
         for ids in _parts(gone):
             yield from _chunks(connection, query.where(_TABLE.c.workflow_uuid.in_(ids)))
 
