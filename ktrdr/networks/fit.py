@@ -18,17 +18,22 @@ from torch import Tensor
 from ktrdr.errors import OperationFailed
 from ktrdr.networks.adam import AdamState, update_parameters
 from ktrdr.networks.chance import NetworkKey, draw_kept_units
-from ktrdr.networks.mlp import MlpStack, padded_rows
+from ktrdr.networks.rule_frame import RuleFrame
+from ktrdr.networks.stack import NetworkStack, padded_rows
 
 
 @dataclass(frozen=True, slots=True)
 class FitRows:
-    """The rows of one training part: inputs float `(n_rows, n_inputs)`, targets 0 or 1 `(n_rows,)`."""
+    """The rows of one training part: inputs float `(n_rows, n_inputs)`, targets 0 or 1 `(n_rows,)`.
+
+    `frame`: what its networks start from, where they are rule networks.
+    """
 
     fitted_inputs: NDArray[np.float32]
     fitted_targets: NDArray[np.float32]
     validation_inputs: NDArray[np.float32]
     validation_targets: NDArray[np.float32]
+    frame: RuleFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,11 @@ class FitState:
     best_accuracy: NDArray[np.float64]
 
 
-def start_state(stack: MlpStack, tasks: Sequence[NetworkTask]) -> FitState:
+def start_state(stack: NetworkStack, rows: Sequence[FitRows], tasks: Sequence[NetworkTask]) -> FitState:
     """Return the state before the first epoch: every network with its own initial weights."""
-    parameters = torch.stack([stack.initial_parameters(task.key.initial_generator()) for task in tasks])
+    parameters = torch.stack(
+        [stack.initial_parameters(task.key.initial_generator(), rows[task.rows].frame) for task in tasks]
+    )
     n_networks = len(tasks)
     return FitState(
         epoch=0,
@@ -86,7 +93,7 @@ def start_state(stack: MlpStack, tasks: Sequence[NetworkTask]) -> FitState:
 
 
 def fit_stack(
-    stack: MlpStack,
+    stack: NetworkStack,
     rows: Sequence[FitRows],
     tasks: Sequence[NetworkTask],
     settings: FitSettings,
@@ -107,7 +114,7 @@ def fit_stack(
     Raises:
         OperationFailed: `training_diverged`: a validation loss is not finite.
     """
-    state = start_state(stack, tasks) if state is None else state
+    state = start_state(stack, rows, tasks) if state is None else state
     feed = _Feed.build(stack, rows, settings.batch_size)
     while state.epoch < settings.epochs and not state.is_stopped.all():
         running = np.flatnonzero(~state.is_stopped).tolist()
@@ -136,7 +143,7 @@ class _Feed:
     validation_targets: list[Tensor]
 
     @classmethod
-    def build(cls, stack: MlpStack, rows: Sequence[FitRows], batch_size: int) -> "_Feed":
+    def build(cls, stack: NetworkStack, rows: Sequence[FitRows], batch_size: int) -> "_Feed":
         n_rows = [len(part.fitted_targets) for part in rows]
         n_batches = [math.ceil(n / batch_size) for n in n_rows]
         # Not the longest part's rows: a network's dropout must not depend on which others share the stack.
@@ -179,7 +186,7 @@ class _Feed:
 
 
 def _run_epoch(
-    stack: MlpStack,
+    stack: NetworkStack,
     feed: _Feed,
     tasks: list[NetworkTask],
     state: FitState,
@@ -200,7 +207,7 @@ def _run_epoch(
             feed.fitted_inputs.index_select(0, chosen).view(n_busy, feed.batch_rows, -1),
             targets=feed.fitted_targets.index_select(0, chosen).view(n_busy, feed.batch_rows),
             weights=weights[step, :n_busy],
-            kept=draw_kept_units(sources[:n_busy], feed.batch_rows, stack.hidden_widths, stack.shape.dropout),
+            kept=draw_kept_units(sources[:n_busy], feed.batch_rows, stack.hidden_widths, stack.dropout),
         )
         update_parameters(parameters, gradient, adam, settings.learning_rate)
     state.parameters[running] = parameters
@@ -208,7 +215,7 @@ def _run_epoch(
 
 
 def _validate(
-    stack: MlpStack,
+    stack: NetworkStack,
     feed: _Feed,
     tasks: Sequence[NetworkTask],
     running: list[int],
@@ -248,6 +255,7 @@ def measure(logits: Tensor, targets: Tensor) -> tuple[list[float], list[float]]:
 def _diverged(name: str, epoch: int, loss: float, learning_rate: float) -> OperationFailed:
     return OperationFailed(
         f"training diverged: {name} has a validation loss of {loss} after epoch {epoch}, where a finite number "
-        f"is needed; lower training.learning_rate (it is {learning_rate:g}) or make the network smaller",
+        f"is needed; lower training.learning_rate (it is {learning_rate:g}) or make the network smaller "
+        "(model.hidden, model.rules)",
         reason="training_diverged",
     )

@@ -3,11 +3,8 @@
 All parameters of one network are one row of a `(n_networks, n_parameters)` tensor, so that an optimiser, a
 copy of the best weights or a checkpoint is a single operation, whatever the layers are.
 
-A network's numbers must not depend on how many others share its stack. The batched product (MKL) rounds
-differently when a matrix does not start on a 64-byte line, and when the stack holds one matrix only. So widths
-are padded to a multiple of 4, rows to a multiple of 64 and every block of a parameter row to 16 floats (any
-product of two padded extents is then whole lines), and a stack of one is computed as two. Padded units have
-zero weights and therefore zero gradients: they stay zero and change no result.
+Padded units (`networks/stack.py` says why) have zero weights and therefore zero gradients: they stay zero and change
+no result.
 """
 
 import math
@@ -19,20 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_WIDTH_MULTIPLE = 4
-_ROW_MULTIPLE = 64
-_LINE_FLOATS = 16
-_ROWS_PER_CHUNK = 8192  # bounds the memory of a forward pass over a long series
-
-
-def round_up(count: int, multiple: int) -> int:
-    """Return the smallest multiple of `multiple` that is >= `count`."""
-    return -(-count // multiple) * multiple
-
-
-def padded_rows(n_rows: int) -> int:
-    """Return the number of rows, padding included, that a batch of `n_rows` occupies."""
-    return round_up(n_rows, _ROW_MULTIPLE)
+from ktrdr.networks.rule_frame import RuleFrame
+from ktrdr.networks.stack import LINE_FLOATS, WIDTH_MULTIPLE, at_least_two, in_chunks, round_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +55,11 @@ def _lay_out(shape: MlpShape) -> tuple[tuple[_Layer, ...], int]:
     start = 0
     last = len(shape.widths) - 1
     for number, (n_in, n_out) in enumerate(pairwise(shape.widths), start=1):
-        padded_in = round_up(n_in, _WIDTH_MULTIPLE)
-        padded_out = n_out if number == last else round_up(n_out, _WIDTH_MULTIPLE)
-        bias_start = start + round_up(padded_in * padded_out, _LINE_FLOATS)
+        padded_in = round_up(n_in, WIDTH_MULTIPLE)
+        padded_out = n_out if number == last else round_up(n_out, WIDTH_MULTIPLE)
+        bias_start = start + round_up(padded_in * padded_out, LINE_FLOATS)
         layers.append(_Layer(n_in, n_out, padded_in, padded_out, start, bias_start))
-        start = bias_start + round_up(padded_out, _LINE_FLOATS)
+        start = bias_start + round_up(padded_out, LINE_FLOATS)
     return tuple(layers), start
 
 
@@ -95,11 +80,20 @@ class MlpStack:
         object.__setattr__(self, "n_parameters", n_parameters)
 
     @property
+    def dropout(self) -> float:
+        """Share of hidden units to drop while fitting."""
+        return self.shape.dropout
+
+    @property
     def hidden_widths(self) -> tuple[int, ...]:
         """Padded widths of the hidden layers, as a dropout mask must have them."""
         return tuple(layer.padded_out for layer in self._layers[:-1])
 
-    def initial_parameters(self, generator: np.random.Generator) -> Tensor:
+    def initial_parameters(
+        self,
+        generator: np.random.Generator,
+        frame: RuleFrame | None = None,
+    ) -> Tensor:
         """Draw one network's parameters `(n_parameters,)`, uniform within 1/sqrt(inputs) of the layer.
 
         Source:
@@ -153,16 +147,9 @@ class MlpStack:
 
     def logits(self, parameters: Tensor, prepared: Tensor) -> Tensor:
         """Return every network's logits `(n_networks, n_rows)` for the same rows, without dropout."""
-        n_rows = len(prepared)
-        out = torch.empty(len(parameters), n_rows)
-        for start in range(0, n_rows, _ROWS_PER_CHUNK):
-            chunk = prepared[start : start + _ROWS_PER_CHUNK]
-            padded = torch.zeros(padded_rows(len(chunk)), chunk.shape[1])
-            padded[: len(chunk)] = chunk
-            batch = padded.expand(max(len(parameters), 2), -1, -1)
-            activations = self._forward(_at_least_two(parameters), batch, None)
-            out[:, start : start + len(chunk)] = activations[-1][: len(parameters), : len(chunk), 0]
-        return out
+        return in_chunks(
+            parameters, prepared, lambda stacked, batch: self._forward(stacked, batch, None)[-1].squeeze(2)
+        )
 
     def gradient(
         self,
@@ -187,8 +174,8 @@ class MlpStack:
         """
         n_networks = len(parameters)
         if n_networks == 1:
-            parameters, inputs, targets, weights = map(_at_least_two, (parameters, inputs, targets, weights))
-            kept = None if kept is None else tuple(map(_at_least_two, kept))
+            parameters, inputs, targets, weights = map(at_least_two, (parameters, inputs, targets, weights))
+            kept = None if kept is None else tuple(map(at_least_two, kept))
         *activations, logits = self._forward(parameters, inputs, kept)
         gradient = torch.zeros_like(parameters)
         slots = self._views(gradient)
@@ -237,8 +224,3 @@ class MlpStack:
 
 def _names(number: int) -> tuple[str, str]:
     return f"layers.{number}.weight", f"layers.{number}.bias"
-
-
-def _at_least_two(stacked: Tensor) -> Tensor:
-    """Return the stack, or two copies of its one network."""
-    return stacked if len(stacked) > 1 else stacked.repeat(2, *(1 for _ in stacked.shape[1:]))

@@ -12,6 +12,7 @@ from ktrdr.strategy.sections import (
     NOT_AVAILABLE_YET,
     REFERENCE_PATTERN,
     SYMBOL_PATTERN,
+    AnfisSpecification,
     DecisionSpecification,
     FixedSizing,
     ForwardReturnLabels,
@@ -26,10 +27,14 @@ from ktrdr.strategy.sections import (
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.wording import did_you_mean, shown
 
-_LABEL_TYPES = {"triple_barrier": TripleBarrierLabels, "forward_return": ForwardReturnLabels}
+_LABEL_TYPES: Mapping[str, type[BaseModel]] = {
+    "triple_barrier": TripleBarrierLabels,
+    "forward_return": ForwardReturnLabels,
+}
+_MODEL_TYPES: Mapping[str, type[BaseModel]] = {"mlp": MlpSpecification, "anfis": AnfisSpecification}
+_UNIONS: Mapping[str, Mapping[str, type[BaseModel]]] = {"labels": _LABEL_TYPES, "model": _MODEL_TYPES}
 _LATER = {
     "labels.type": ("first_move",),
-    "model.type": ("anfis",),
     "risk.sizing.type": ("volatility",),
 }
 _SECTIONS: Mapping[tuple[str, ...], type[BaseModel]] = {
@@ -39,7 +44,8 @@ _SECTIONS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("fuzzy_sets", "*", "sets", "*"): ShapeSpecification,
     ("labels", "triple_barrier"): TripleBarrierLabels,
     ("labels", "forward_return"): ForwardReturnLabels,
-    ("model",): MlpSpecification,
+    ("model", "mlp"): MlpSpecification,
+    ("model", "anfis"): AnfisSpecification,
     ("training",): TrainingSpecification,
     ("decision",): DecisionSpecification,
     ("risk",): RiskSpecification,
@@ -70,7 +76,7 @@ def _place(found: ErrorDetails) -> _Location:
 
 def _path(location: _Location) -> str:
     """Return `labels.horizon` for ("labels", "triple_barrier", "horizon"): the union's tag is no part of the file."""
-    if location[:1] == ("labels",) and len(location) > 1 and location[1] in _LABEL_TYPES:
+    if len(location) > 1 and location[1] in _UNIONS.get(str(location[0]), ()):
         location = (location[0], *location[2:])
     path = ""
     for part in location:
@@ -124,15 +130,17 @@ def _missing(found: ErrorDetails) -> str:
     return "missing; it is required"
 
 
-def _wrong_label_type(found: ErrorDetails) -> str:
-    allowed = " or ".join(_LABEL_TYPES)
+def _wrong_tag(found: ErrorDetails) -> str:
+    union = str(found["loc"][0])
+    types = _UNIONS[union]
+    allowed = " or ".join(types)
     raw = found["input"]
     value = raw.get("type") if isinstance(raw, Mapping) else None
     if value is None:
         return f"missing; allowed is {allowed}"
-    if isinstance(value, str) and value in _LATER["labels.type"]:
+    if isinstance(value, str) and value in _LATER.get(f"{union}.type", ()):
         return f"{shown(value)} {NOT_AVAILABLE_YET}; allowed is {allowed}"
-    return f"{shown(value)} is not allowed;{did_you_mean(value, _LABEL_TYPES)} allowed is {allowed}"
+    return f"{shown(value)} is not allowed;{did_you_mean(value, types)} allowed is {allowed}"
 
 
 def _not_a_number(kind: str) -> Callable[[ErrorDetails], str]:
@@ -183,14 +191,15 @@ _WORDED: Mapping[str, Callable[[Any], str]] = {
     "greater_than": _limit("{found} is not above {limit:g}", "gt"),
     "less_than_equal": _limit("{found} is above the maximum {limit:g}", "le"),
     "less_than": _limit("{found} is not below {limit:g}", "lt"),
+    "bool_type": _wrong_kind("true or false"),
     "int_type": _not_a_number("a whole number"),
     "int_from_float": _not_a_number("a whole number"),
     "float_type": _not_a_number("a number"),
     "finite_number": _not_a_number("a finite number"),
     "literal_error": _wrong_choice,
     "enum": _wrong_choice,
-    "union_tag_invalid": _wrong_label_type,
-    "union_tag_not_found": _wrong_label_type,
+    "union_tag_invalid": _wrong_tag,
+    "union_tag_not_found": _wrong_tag,
     "string_type": _wrong_kind("text"),
     "string_pattern_mismatch": _pattern,
     "string_too_short": _limit("{found} is shorter than {limit} characters", "min_length"),

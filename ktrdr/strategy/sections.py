@@ -263,6 +263,14 @@ class MlpSpecification(Section):
     dropout: Annotated[float, number(0.0, 0.8)] = 0.1
 
 
+class AnfisSpecification(Section):
+    """Fuzzy rules over the sets of this file, each with a linear consequent; the sets may learn."""
+
+    type: Literal["anfis"]
+    rules: Annotated[int, whole(2, 64)] = 16
+    learn_memberships: Annotated[bool, Field(strict=True)] = True
+
+
 class TrainingSpecification(Section):
     """How the network is fitted; `patience` is epochs without a better validation loss."""
 

@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
 
 from ktrdr.errors import StrategyInvalid
 from ktrdr.market.timeframe import Timeframe
 from ktrdr.strategy.consistency import consistency_faults
 from ktrdr.strategy.sections import (
     NAME_PATTERN,
+    AnfisSpecification,
     DecisionSpecification,
     FixedSizing,
     ForwardReturnLabels,
@@ -28,6 +30,7 @@ from ktrdr.strategy.sections import (
 
 __all__ = [
     "NAME_PATTERN",
+    "AnfisSpecification",
     "DecisionSpecification",
     "FixedSizing",
     "ForwardReturnLabels",
@@ -36,6 +39,7 @@ __all__ = [
     "Labels",
     "MarketSpecification",
     "MlpSpecification",
+    "Model",
     "RiskSpecification",
     "ShapeSpecification",
     "StrategySpecification",
@@ -44,6 +48,16 @@ __all__ = [
 ]
 
 Labels = Annotated[TripleBarrierLabels | ForwardReturnLabels, Field(discriminator="type")]
+
+
+def _model_type(raw: object) -> object:
+    """Return the tag of a model; one that names none is an `mlp`."""
+    return raw.get("type", "mlp") if isinstance(raw, Mapping) else getattr(raw, "type", "mlp")
+
+
+Model = Annotated[
+    Annotated[MlpSpecification, Tag("mlp")] | Annotated[AnfisSpecification, Tag("anfis")], Discriminator(_model_type)
+]
 
 
 class StrategySpecification(Section):
@@ -66,7 +80,7 @@ class StrategySpecification(Section):
     indicators: Annotated[dict[Identifier, IndicatorSpecification], Field(min_length=1)]
     fuzzy_sets: Annotated[dict[Identifier, FuzzySetSpecification], Field(min_length=1)]
     labels: Labels
-    model: MlpSpecification = MlpSpecification()
+    model: Model = MlpSpecification()
     training: TrainingSpecification = TrainingSpecification()
     decision: DecisionSpecification = DecisionSpecification()
     risk: RiskSpecification = RiskSpecification()

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from ktrdr.features.inputs import FeatureInputs
 from ktrdr.networks.fit import FitState
-from ktrdr.networks.mlp import MlpStack
+from ktrdr.networks.stack import NetworkStack
+from ktrdr.strategy.specification import Model
 from ktrdr.training.calibration import measure_calibration
 from ktrdr.training.model import mean_probability
+from ktrdr.training.network import network_columns
 from ktrdr.training.parts import TrainingPart
 from ktrdr.training.predictions import Predictions
 from ktrdr.training.report import Calibration
@@ -25,7 +27,8 @@ class FoldPredictor:
     Every probability is the mean over the fold's seeds.
     """
 
-    stack: MlpStack
+    model: Model
+    stack: NetworkStack
     folds: Sequence[TrainingPart]
     state: FitState
     n_seeds: int
@@ -39,7 +42,7 @@ class FoldPredictor:
         wanted = []
         for part in self.folds:
             bars = np.arange(part.training.fitted[0], part.training.fitted[-1] + 1)
-            wanted.append((bars, part.scaling.apply(part.encoder.transform(inputs)[bars])))
+            wanted.append((bars, part.scaling.apply(network_columns(self.model, part.encoder, inputs)[bars])))
         return self._collect(wanted)
 
     def calibration(self) -> Calibration:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,8 +15,10 @@ from safetensors.numpy import save
 from ktrdr.errors import OperationFailed
 from ktrdr.features.encoder import FuzzyEncoder
 from ktrdr.features.inputs import FeatureInputs
-from ktrdr.networks.mlp import MlpShape, MlpStack
 from ktrdr.networks.runtime import torch_runtime
+from ktrdr.networks.stack import NetworkStack
+from ktrdr.strategy.specification import Model
+from ktrdr.training.network import make_stack, network_columns
 from ktrdr.training.scaling import FeatureScaling
 
 FloatArray = NDArray[np.float64]
@@ -30,8 +33,8 @@ class ModelDescription(BaseModel):
         snapshot: Names the bars.
         seed: What all randomness of the training derives from.
         n_seeds: Networks whose probabilities are averaged.
-        hidden: Widths of the hidden layers.
-        feature_names: The network's inputs in order, as `rsi.oversold`.
+        model: The network, as the strategy describes it.
+        feature_names: The network's inputs in order, as `rsi.oversold`; of an `anfis`, as `rsi`.
         fitted_rows: Bars that the weights were fitted on.
         validation_rows: Bars that chose the epoch.
         accuracy: 0..1 on them, mean over seeds.
@@ -45,7 +48,7 @@ class ModelDescription(BaseModel):
     snapshot: str
     seed: int
     n_seeds: int
-    hidden: tuple[int, ...]
+    model: Model
     feature_names: tuple[str, ...]
     fitted_rows: int
     validation_rows: int
@@ -57,7 +60,7 @@ class ModelDescription(BaseModel):
 class _Metadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = 1
+    format: Literal[2] = 2
     description: ModelDescription
     encoder: dict[str, object]
     scaling: dict[str, list[float]]
@@ -67,7 +70,8 @@ class _Metadata(BaseModel):
 class TrainedModel:
     """Networks of one recipe, one per seed, with all that turns a bar's inputs into their probability.
 
-    `weights` holds float32 `layers.i.weight (n_seeds, in, out)` and `layers.i.bias (n_seeds, out)`.
+    `weights` holds the float32 arrays that the networks' stack unpacks; of an `mlp`,
+    `layers.i.weight (n_seeds, in, out)` and `layers.i.bias (n_seeds, out)`.
     """
 
     description: ModelDescription
@@ -77,10 +81,10 @@ class TrainedModel:
 
     def predict(self, inputs: FeatureInputs, *, threads: int = 1) -> FloatArray:
         """Return the probability of class 1 for every bar `(n_bars,)`, mean over seeds, NaN in the warm-up."""
-        features = self.encoder.transform(inputs)
+        features = network_columns(self.description.model, self.encoder, inputs)
         probability = np.full(len(features), np.nan)
         scaled = self.scaling.apply(features[inputs.first_row :])
-        stack = MlpStack(MlpShape(len(self.description.feature_names), self.description.hidden))
+        stack = make_stack(self.description.model, self.encoder)
         with torch_runtime(threads):
             probability[inputs.first_row :] = mean_probability(stack, stack.pack(self.weights), scaled)
         return probability
@@ -116,7 +120,7 @@ def read_model(path: Path) -> TrainedModel:
     return TrainedModel(metadata.description, encoder, scaling, weights)
 
 
-def mean_probability(stack: MlpStack, parameters: torch.Tensor, scaled: NDArray[np.float32]) -> FloatArray:
+def mean_probability(stack: NetworkStack, parameters: torch.Tensor, scaled: NDArray[np.float32]) -> FloatArray:
     """Return the mean over networks of the probability of class 1, float64 `(n_rows,)`."""
     logits = stack.logits(parameters, stack.prepare(scaled))
     probability: FloatArray = torch.sigmoid(logits.double()).mean(dim=0).numpy()

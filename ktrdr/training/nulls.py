@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ import torch
 from ktrdr.labels.label import Labels
 from ktrdr.networks.chance import NetworkKey
 from ktrdr.networks.fit import FitRows, FitSettings, NetworkTask, fit_stack
-from ktrdr.networks.mlp import MlpStack
+from ktrdr.networks.stack import NetworkStack
 from ktrdr.training.parts import TrainingPart
 from ktrdr.training.report import CircularShifts, MajorityClass, Nulls
 from ktrdr.training.splits import RowArray
@@ -23,7 +23,7 @@ _LEVEL = 0.95
 
 
 def measure_nulls(
-    stack: MlpStack,
+    stack: NetworkStack,
     folds: Sequence[TrainingPart],
     rows: RowArray,
     labels: Labels,
@@ -81,7 +81,7 @@ def measure_nulls(
 class _ShiftFitter:
     """What all groups of shifts share; arguments as of `measure_nulls`."""
 
-    stack: MlpStack
+    stack: NetworkStack
     folds: Sequence[TrainingPart]
     rows: RowArray
     labels: Labels
@@ -115,10 +115,9 @@ def shift_labels(part: TrainingPart, rows: RowArray, labels: Labels, generator: 
     nearest = min(reach, len(span) // 2)
     offset = int(generator.integers(nearest, len(span) - nearest, endpoint=True))
     turned = np.roll(labels.value[span].astype(np.float32), offset)
-    return FitRows(
-        fitted_inputs=part.rows.fitted_inputs,
+    return replace(
+        part.rows,
         fitted_targets=turned[np.searchsorted(span, fitted)],
-        validation_inputs=part.rows.validation_inputs,
         validation_targets=turned[np.searchsorted(span, validation)],
     )
 

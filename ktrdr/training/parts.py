@@ -11,6 +11,7 @@ from ktrdr.features.inputs import FeatureInputs
 from ktrdr.labels.label import Labels
 from ktrdr.networks.fit import FitRows
 from ktrdr.strategy.specification import StrategySpecification
+from ktrdr.training.network import network_columns, network_frame
 from ktrdr.training.scaling import FeatureScaling
 from ktrdr.training.splits import RowArray, TrainingRows
 
@@ -79,7 +80,7 @@ def prepare_part(
     targets = labels.value.astype(np.float32)
     _check_classes(name, targets[training.fitted])
     encoder = FuzzyEncoder.fit(specification, inputs, training.fitted)
-    features = encoder.transform(inputs)
+    features = network_columns(specification.model, encoder, inputs)
     scaling = FeatureScaling.fit(features[training.fitted])
     return TrainingPart(
         name=name,
@@ -91,6 +92,7 @@ def prepare_part(
             fitted_targets=targets[training.fitted],
             validation_inputs=scaling.apply(features[training.validation]),
             validation_targets=targets[training.validation],
+            frame=network_frame(specification.model, encoder, scaling, features[training.fitted]),
         ),
         test_bars=test_bars,
         test_inputs=scaling.apply(features[test_bars]),

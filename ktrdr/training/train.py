@@ -14,11 +14,12 @@ from ktrdr.labels.label import Labels, make_labels
 from ktrdr.market.bars import Bars
 from ktrdr.networks.chance import NetworkKey
 from ktrdr.networks.fit import FitSettings, FitState, NetworkTask, fit_stack, start_state
-from ktrdr.networks.mlp import MlpShape, MlpStack
 from ktrdr.networks.runtime import machine_identity, torch_runtime
+from ktrdr.networks.stack import NetworkStack
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.training.fold_predictor import FoldPredictor
 from ktrdr.training.model import ModelDescription, TrainedModel
+from ktrdr.training.network import column_names, make_stack
 from ktrdr.training.nulls import N_SHIFTS, measure_nulls
 from ktrdr.training.parts import TrainingPart, prepare_part, usable_rows
 from ktrdr.training.predictions import Predictions
@@ -122,8 +123,7 @@ def train_strategy(
     rows = usable_rows(inputs, labels)
     on_lap("training.features", {"bars": len(bars), "inputs": len(inputs.names), "rows": len(rows)})
     folds, parts = _prepare_parts(specification, bars, inputs, labels, rows, on_lap)
-    n_features = parts[0].rows.fitted_inputs.shape[1]
-    stack = MlpStack(MlpShape(n_features, specification.model.hidden, specification.model.dropout))
+    stack = make_stack(specification.model, parts[-1].encoder)
     fit = _Fit(stack, parts, specification, seed, _identity(specification, bars, seed, threads), memory or NoMemory())
     with torch_runtime(threads):
         state, words = fit.run(on_progress, on_lap)
@@ -131,7 +131,7 @@ def train_strategy(
         nulls = fit.measure_nulls(rows, labels, n_shifts=n_shifts, workers=workers, on_shifts=on_shifts)
         on_lap("training.nulls", {"shifts": n_shifts, "folds": len(folds), "workers": workers})
         on_progress(_PERCENT_AFTER_NULLS, "predicting the test blocks")
-        predictor = FoldPredictor(stack, parts[:-1], state, specification.training.seeds)
+        predictor = FoldPredictor(specification.model, stack, parts[:-1], state, specification.training.seeds)
         predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
         calibration = predictor.calibration()
         on_lap("training.predict", {"folds": len(folds)})
@@ -196,7 +196,7 @@ def _row_counts(part: TrainingPart) -> dict[str, int]:
 class _Fit:
     """The fit of every part's networks; those of part p and replicate s have the place p * seeds + s."""
 
-    stack: MlpStack
+    stack: NetworkStack
     parts: Sequence[TrainingPart]
     specification: StrategySpecification
     seed: int
@@ -211,7 +211,8 @@ class _Fit:
             for number, part in enumerate(self.parts)
             for replicate in range(training.seeds)
         ]
-        start = start_state(self.stack, tasks)
+        rows = [part.rows for part in self.parts]
+        start = start_state(self.stack, rows, tasks)
         recalled = self.memory.recall(self.identity, start)
         words = f" ({recalled.note})" if recalled.note else ""
 
@@ -228,7 +229,6 @@ class _Fit:
 
         on_progress(_PERCENT_BEFORE_FIT, f"fitting {len(tasks)} networks{words}")
         settings = _fit_settings(self.specification)
-        rows = [part.rows for part in self.parts]
         state = start if recalled.state is None else recalled.state
         first_epoch, epochs_before = state.epoch, state.epochs_run.copy()
         state = fit_stack(self.stack, rows, tasks, settings, on_epoch=finish_epoch, state=state)
@@ -345,7 +345,7 @@ def _span(bars: Bars, rows: RowArray) -> tuple[datetime, datetime]:
 
 
 def _final_model(
-    stack: MlpStack,
+    stack: NetworkStack,
     specification: StrategySpecification,
     bars: Bars,
     part: TrainingPart,
@@ -358,8 +358,8 @@ def _final_model(
         snapshot=bars.snapshot,
         seed=seed,
         n_seeds=n_seeds,
-        hidden=stack.shape.hidden,
-        feature_names=part.encoder.feature_names,
+        model=specification.model,
+        feature_names=column_names(specification.model, part.encoder),
         fitted_rows=len(part.training.fitted),
         validation_rows=len(part.training.validation),
         accuracy=float(state.best_accuracy[-n_seeds:].mean()),

@@ -2,13 +2,14 @@
 
 import itertools
 
+import numpy as np
 import pytest
 from training.training_samples import random_walk, strategy
 
 from ktrdr.artifacts.shelf import PlainShelf
 from ktrdr.jobs.checkpoint_file import CHECKPOINT_FILE, CheckpointFile
 from ktrdr.networks.chance import NetworkKey
-from ktrdr.networks.fit import NetworkTask, start_state
+from ktrdr.networks.fit import FitRows, NetworkTask, start_state
 from ktrdr.networks.mlp import MlpShape, MlpStack
 from ktrdr.training.artifacts import write_training
 from ktrdr.training.train import train_strategy
@@ -104,7 +105,8 @@ def test_writing_takes_at_most_a_hundredth_of_the_time_however_slow_the_disk_is(
     # Each look at the clock takes 4 s, and a checkpoint looks when it begins and when it ends: it takes 4 s too.
     clock, file = Clock(4.0), tmp_path / CHECKPOINT_FILE
     memory = CheckpointFile(PlainShelf(tmp_path.parent), tmp_path.name, 5.0, clock)
-    state = start_state(MlpStack(MlpShape(3, (4,))), [NetworkTask("one", NetworkKey(1, (0,)), 0)])
+    rows = FitRows(*(np.zeros((0, 3), dtype=np.float32), np.zeros(0, dtype=np.float32)) * 2)
+    state = start_state(MlpStack(MlpShape(3, (4,))), [rows], [NetworkTask("one", NetworkKey(1, (0,)), 0)])
     memory.recall({}, state)
     written_at = []
     while clock.now_s < 2000:

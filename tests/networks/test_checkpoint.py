@@ -14,34 +14,36 @@ TASKS = [NetworkTask(f"seed {seed}", NetworkKey(5, (0, seed)), 0) for seed in ra
 IDENTITY = {"torch": "2.13", "seed": "5"}
 
 
-@pytest.fixture(scope="module")
-def part():
+def made_up_rows() -> FitRows:
     generator = np.random.default_rng(1)
     inputs = generator.standard_normal((300, 3)).astype(np.float32)
     targets = (generator.random(300) < 0.5).astype(np.float32)
     return FitRows(inputs[:240], targets[:240], inputs[240:], targets[240:])
 
 
+PART = made_up_rows()
+
+
 @pytest.fixture(scope="module")
-def whole(part):
+def whole():
     """A fit to its end, and the bytes kept after each of its epochs."""
     kept = []
     ended = fit_stack(
-        STACK, [part], TASKS, SETTINGS, on_epoch=lambda state: kept.append(FitCheckpoint(state, IDENTITY).to_bytes())
+        STACK, [PART], TASKS, SETTINGS, on_epoch=lambda state: kept.append(FitCheckpoint(state, IDENTITY).to_bytes())
     )
     assert len(set(ended.epochs_run)) > 1  # some networks stopped while others learned
     return ended, kept
 
 
 def read(data, identity=IDENTITY, stack=STACK):
-    return read_checkpoint(data, identity=identity, like=start_state(stack, TASKS))
+    return read_checkpoint(data, identity=identity, like=start_state(stack, [PART], TASKS))
 
 
-def test_a_fit_interrupted_after_any_epoch_ends_with_the_bits_of_an_undisturbed_one(part, whole):
+def test_a_fit_interrupted_after_any_epoch_ends_with_the_bits_of_an_undisturbed_one(whole):
     ended, kept = whole
     end = FitCheckpoint(ended, IDENTITY).to_bytes()
     for data in kept:
-        resumed = fit_stack(STACK, [part], TASKS, SETTINGS, on_epoch=lambda _: None, state=read(data))
+        resumed = fit_stack(STACK, [PART], TASKS, SETTINGS, on_epoch=lambda _: None, state=read(data))
         assert FitCheckpoint(resumed, IDENTITY).to_bytes() == end
     assert torch.equal(read(end).best_parameters, ended.best_parameters)
 

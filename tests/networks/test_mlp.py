@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ktrdr.networks.mlp import MlpShape, MlpStack, padded_rows
+from ktrdr.networks.mlp import MlpShape, MlpStack
+from ktrdr.networks.stack import padded_rows
 
 N_NETWORKS = 3
 
