@@ -28,6 +28,7 @@ class Bars:
         close: Last price of the bar.
         volume: float64, at least zero; all NaN when the source has none.
         half_spread_bps: float64 at the bar's close, in basis points of the mid price; None when the source has none.
+        calendar: Whose sessions the bars follow; it is known of the series and no part of the snapshot's content.
     """
 
     symbol: str
@@ -42,6 +43,7 @@ class Bars:
     close: FloatArray
     volume: FloatArray
     half_spread_bps: FloatArray | None = None
+    calendar: str = "24x7"
 
     def __post_init__(self) -> None:
         n_bars = len(self.timestamp)

@@ -13,6 +13,7 @@ from ktrdr.strategy.sections import (
     REFERENCE_PATTERN,
     SYMBOL_PATTERN,
     DecisionSpecification,
+    FirstMoveLabels,
     FixedSizing,
     ForwardReturnLabels,
     FuzzySetSpecification,
@@ -26,9 +27,12 @@ from ktrdr.strategy.sections import (
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.wording import did_you_mean, shown
 
-_LABEL_TYPES = {"triple_barrier": TripleBarrierLabels, "forward_return": ForwardReturnLabels}
+_LABEL_TYPES = {
+    "triple_barrier": TripleBarrierLabels,
+    "forward_return": ForwardReturnLabels,
+    "first_move": FirstMoveLabels,
+}
 _LATER = {
-    "labels.type": ("first_move",),
     "model.type": ("anfis",),
     "risk.sizing.type": ("volatility",),
 }
@@ -39,6 +43,7 @@ _SECTIONS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("fuzzy_sets", "*", "sets", "*"): ShapeSpecification,
     ("labels", "triple_barrier"): TripleBarrierLabels,
     ("labels", "forward_return"): ForwardReturnLabels,
+    ("labels", "first_move"): FirstMoveLabels,
     ("model",): MlpSpecification,
     ("training",): TrainingSpecification,
     ("decision",): DecisionSpecification,
@@ -130,8 +135,6 @@ def _wrong_label_type(found: ErrorDetails) -> str:
     value = raw.get("type") if isinstance(raw, Mapping) else None
     if value is None:
         return f"missing; allowed is {allowed}"
-    if isinstance(value, str) and value in _LATER["labels.type"]:
-        return f"{shown(value)} {NOT_AVAILABLE_YET}; allowed is {allowed}"
     return f"{shown(value)} is not allowed;{did_you_mean(value, _LABEL_TYPES)} allowed is {allowed}"
 
 

@@ -12,6 +12,7 @@ from ktrdr.strategy.consistency import consistency_faults
 from ktrdr.strategy.sections import (
     NAME_PATTERN,
     DecisionSpecification,
+    FirstMoveLabels,
     FixedSizing,
     ForwardReturnLabels,
     FuzzySetSpecification,
@@ -29,6 +30,7 @@ from ktrdr.strategy.sections import (
 __all__ = [
     "NAME_PATTERN",
     "DecisionSpecification",
+    "FirstMoveLabels",
     "FixedSizing",
     "ForwardReturnLabels",
     "FuzzySetSpecification",
@@ -43,7 +45,7 @@ __all__ = [
     "TripleBarrierLabels",
 ]
 
-Labels = Annotated[TripleBarrierLabels | ForwardReturnLabels, Field(discriminator="type")]
+Labels = Annotated[TripleBarrierLabels | ForwardReturnLabels | FirstMoveLabels, Field(discriminator="type")]
 
 
 class StrategySpecification(Section):

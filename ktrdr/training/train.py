@@ -136,7 +136,7 @@ def train_strategy(
         predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
         calibration = predictor.calibration()
     report = _report(
-        specification, bars, folds, parts, state, seed=seed, inputs=inputs, nulls=nulls, calibration=calibration
+        specification, bars, folds, parts, state, inputs, labels, seed=seed, nulls=nulls, calibration=calibration
     )
     model = _final_model(stack, specification, bars, parts[-1], state, seed)
     on_progress(100.0, "trained")
@@ -245,9 +245,10 @@ def _report(
     folds: Sequence[Fold],
     parts: Sequence[TrainingPart],
     state: FitState,
+    inputs: FeatureInputs,
+    labels: Labels,
     *,
     seed: int,
-    inputs: FeatureInputs,
     nulls: Nulls,
     calibration: Calibration,
 ) -> TrainingReport:
@@ -267,6 +268,7 @@ def _report(
         nulls=nulls,
         calibration=calibration,
         coverage=parts[-1].encoder.coverage(inputs, all_rows),
+        unlabelled_rows=int((labels.value[inputs.first_row :] < 0).sum()),
         seed=seed,
         snapshot=bars.snapshot,
         strategy_sha256=specification.sha256(),
