@@ -1,5 +1,7 @@
 """Read sealed bars. The exam alone may: an import contract names the one module that imports this one."""
 
+from pathlib import Path
+
 import numpy as np
 
 from ktrdr.errors import ImportRefused, OperationFailed, WorkspaceUnusable
@@ -8,7 +10,6 @@ from ktrdr.market.bars import Bars
 from ktrdr.market.seal import SEALED_FOLDER, SealedManifest, read_manifest
 from ktrdr.market.snapshot import decode_bars, join_bars, merge_bars
 from ktrdr.market.store import BarStore
-from ktrdr.market.timeframe import Timeframe
 
 
 def load_with_sealed(store: BarStore, symbol: str, timeframe: str, *, snapshot: str) -> tuple[Bars, int]:
@@ -25,19 +26,25 @@ def load_with_sealed(store: BarStore, symbol: str, timeframe: str, *, snapshot: 
     research = store.load_research(symbol, timeframe, snapshot=snapshot)
     folder = store.series_folder(symbol, research.timeframe)
     manifest = read_manifest(folder, snapshot)
-    sealed = _read_parts(store, manifest, symbol, research.timeframe)
+    sealed = _read_parts(folder, manifest, research)
     if sealed is None or not len(sealed):
         raise OperationFailed(f"no bar of {symbol} {timeframe} is sealed after {snapshot[:12]}", reason="no_exam")
     joined = join_bars([research, sealed])
     return _apply_actions(joined, len(research), manifest), len(research)
 
 
-def _read_parts(store: BarStore, manifest: SealedManifest, symbol: str, timeframe: Timeframe) -> Bars | None:
+def _read_parts(folder: Path, manifest: SealedManifest, research: Bars) -> Bars | None:
     bars: Bars | None = None
     for part in manifest.parts:
-        path = store.series_folder(symbol, timeframe) / SEALED_FOLDER / f"{part.sha256}.parquet"
+        path = folder / SEALED_FOLDER / f"{part.sha256}.parquet"
         try:
-            new = decode_bars(path.read_bytes(), symbol=symbol, timeframe=timeframe, snapshot=part.sha256)
+            new = decode_bars(
+                path.read_bytes(),
+                symbol=research.symbol,
+                timeframe=research.timeframe,
+                snapshot=part.sha256,
+                calendar=research.calendar,
+            )
         except (OSError, ValueError) as error:
             raise WorkspaceUnusable(f"cannot use {path}: {error}. Restore it from a backup.") from None
         if bars is not None:

@@ -178,7 +178,13 @@ class BarStore:
                 reason="unknown_snapshot",
             )
         try:
-            return decode_bars(path.read_bytes(), symbol=symbol, timeframe=sidecar.timeframe, snapshot=name)
+            return decode_bars(
+                path.read_bytes(),
+                symbol=symbol,
+                timeframe=sidecar.timeframe,
+                snapshot=name,
+                calendar=sidecar.calendar,
+            )
         except (OSError, ValueError) as error:
             raise WorkspaceUnusable(
                 f"cannot use {path}: {error}. Restore it from a backup, or move {folder} away and import again."

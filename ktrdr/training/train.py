@@ -136,7 +136,7 @@ def train_strategy(
         calibration = predictor.calibration()
         on_lap("training.predict", {"folds": len(folds)})
     report = _report(
-        specification, bars, folds, parts, state, seed=seed, inputs=inputs, nulls=nulls, calibration=calibration
+        specification, bars, folds, parts, state, inputs, labels, seed=seed, nulls=nulls, calibration=calibration
     )
     model = _final_model(stack, specification, bars, parts[-1], state, seed)
     on_lap("training.report", {})
@@ -283,9 +283,10 @@ def _report(
     folds: Sequence[Fold],
     parts: Sequence[TrainingPart],
     state: FitState,
+    inputs: FeatureInputs,
+    labels: Labels,
     *,
     seed: int,
-    inputs: FeatureInputs,
     nulls: Nulls,
     calibration: Calibration,
 ) -> TrainingReport:
@@ -305,6 +306,7 @@ def _report(
         nulls=nulls,
         calibration=calibration,
         coverage=parts[-1].encoder.coverage(inputs, all_rows),
+        unlabelled_rows=int((labels.value[inputs.first_row :] < 0).sum()),
         seed=seed,
         snapshot=bars.snapshot,
         strategy_sha256=specification.sha256(),
