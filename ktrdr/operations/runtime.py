@@ -16,18 +16,20 @@ from pydantic import JsonValue
 from sqlalchemy.exc import SQLAlchemyError
 
 from ktrdr.artifacts.trouble import storage_trouble
-from ktrdr.clock import Clock
+from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.patience import is_connection_lost, patiently
 from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.operations.engine_tables import APPLICATION_VERSION
+from ktrdr.operations.executions import note_execution
 from ktrdr.operations.leases import WorkerLease, WorkerLeases
+from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.serializer import JsonSerializer
 from ktrdr.operations.store import APPLICATION_NAME, OperationStore
 from ktrdr.operations.work import Payload, Work, WorkerServices, Workflow
-from ktrdr.telemetry.logs import logging_operation
+from ktrdr.telemetry.logs import LogSubject, logging_about
 
 CYCLES_QUEUE = "cycles"
 COMPUTE_QUEUE = "compute"
@@ -115,8 +117,9 @@ class WorkerRuntime:
             # Private, but nothing public names the execution, only the operation; dbos is pinned exactly.
             context = assert_current_dbos_context()
             assert context.owner_xid is not None
-            with logging_operation(context.workflow_id):
-                return await self._run(Work(context.workflow_id, context.owner_xid, self._services), body, payload)
+            work = Work(context.workflow_id, context.owner_xid, self._services)
+            with logging_about(await patiently(lambda: self._subject(work.operation_id))):
+                return await self._run(work, body, payload)
 
         self._workflows[operation_type] = DBOS.workflow(name=operation_type, max_recovery_attempts=MAX_TAKEOVERS)(run)
 
@@ -163,8 +166,24 @@ class WorkerRuntime:
             companion.stop(COMPANION_STOP_S)
         self._lease.release()
 
+    def _subject(self, operation_id: str) -> LogSubject:
+        return log_subject(self._store, self._store.get(operation_id))
+
+    async def _begin(self, work: Work) -> None:
+        """Note which worker begins. The step answers from memory where an earlier one had begun."""
+        is_noted = False
+
+        def note() -> None:
+            nonlocal is_noted
+            note_execution(self._store, work.operation_id, self._services.executor_id, epoch_ms(self._services.clock()))
+            is_noted = True
+
+        await work.step("start", note)
+        if not is_noted:
+            await patiently(note)
+
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:
-        await work.step("start", lambda: self._store.mark_once(work.operation_id, "started_at"))
+        await self._begin(work)
         _logger.info("operation %s runs on %s", work.operation_id, self._lease.executor_id)
         result: JsonValue = None
         failure: Exception | None = None
@@ -208,8 +227,9 @@ class WorkerRuntime:
         """Put the work of executors that are gone back into its queues."""
         running = self._ownership.running()
         for executor_id in self._lease.gone(set(running) - {self._lease.executor_id}):
-            _logger.warning("taking over the work of %s: %s", executor_id, ", ".join(running[executor_id]))
             for operation_id in running[executor_id]:
+                with logging_about(self._subject(operation_id)):
+                    _logger.warning("operation %s: %s is gone, taking over its work", operation_id, executor_id)
                 # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly. It does
                 # nothing where another worker was quicker.
                 self._engine._sys_db.reenqueue_for_recovery(operation_id, [executor_id], PHASES_QUEUE)
