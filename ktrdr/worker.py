@@ -89,17 +89,15 @@ def start_worker(
     migrate_database(database)
     stores = open_stores(settings, partial(exclusive_lock, database))
     operations = OperationStore(database, utc_now)
-    ledger = TrialLedger(database, utc_now)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     services = LaboratoryServices(
         settings=settings,
         clock=utc_now,
         operations=operations,
         stores=stores,
-        ledger=ledger,
+        ledger=TrialLedger(database, utc_now),
         exams=ExamLedger(database, utc_now),
     )
-    choice = InvokerChoice(settings.agent, budget, utc_now)
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
     lease = leases.lease(options.queues, on_lost=on_lost)
     _keep_log(settings.logs_folder / f"{worker_name(lease.executor_id)}.log", options.is_owned)
@@ -112,20 +110,8 @@ def start_worker(
         membership=Membership(leases, lease),
         job_environment=settings.job_environment(options.concurrency),
     )
-    runtime.register(AGENT_RESEARCH, research_cycle(services, budget))
-    runtime.register(AGENT_DESIGN, design_phase(services, choice))
-    runtime.register(AGENT_ASSESSMENT, assessment_phase(services, choice))
-    runtime.register(TRAINING, training_operation(services))
-    runtime.register(BACKTESTING, backtest_operation(services))
-    runtime.register(HOLDOUT_EXAM, exam_operation(services))
-    runtime.register(REPRODUCTION, reproduction_operation(services))
-    runtime.register(DATA_LOAD, data_load_operation(services))
-    runtime.add_chore(trial_reconciler(operations, ledger, stores.trials, settings))
-    runtime.add_chore(envelope_reconciler(operations, budget))
-    runtime.add_chore(
-        attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder, stores.checkpoints)
-    )
-    runtime.add_chore(page_sweeper(operations, settings.attempts_folder, time.time))
+    _register_operations(runtime, services, budget, InvokerChoice(settings.agent, budget, utc_now))
+    _add_chores(runtime, services, budget)
     if options.starts_scheduled_cycles:
         chooser = model_chooser(settings.agent)
         trigger = CycleTrigger(operations, settings, services.strategies, services.bars, budget, chooser)
@@ -138,6 +124,27 @@ def start_worker(
         compute_concurrency=options.concurrency,
     )
     return runtime, lease
+
+
+def _register_operations(
+    runtime: WorkerRuntime, services: LaboratoryServices, budget: BudgetLedger, choice: InvokerChoice
+) -> None:
+    runtime.register(AGENT_RESEARCH, research_cycle(services, budget))
+    runtime.register(AGENT_DESIGN, design_phase(services, choice))
+    runtime.register(AGENT_ASSESSMENT, assessment_phase(services, choice))
+    runtime.register(TRAINING, training_operation(services))
+    runtime.register(BACKTESTING, backtest_operation(services))
+    runtime.register(HOLDOUT_EXAM, exam_operation(services))
+    runtime.register(REPRODUCTION, reproduction_operation(services))
+    runtime.register(DATA_LOAD, data_load_operation(services))
+
+
+def _add_chores(runtime: WorkerRuntime, services: LaboratoryServices, budget: BudgetLedger) -> None:
+    operations, settings, checkpoints = services.operations, services.settings, services.stores.checkpoints
+    runtime.add_chore(trial_reconciler(operations, services.ledger, services.stores.trials, settings))
+    runtime.add_chore(envelope_reconciler(operations, budget))
+    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder, checkpoints))
+    runtime.add_chore(page_sweeper(operations, settings.attempts_folder, time.time))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,5 +1,6 @@
 """Set an operation going again after its end: resume what was cancelled, retry what failed."""
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -17,10 +18,13 @@ from ktrdr.jobs.launch import refuse_busy_strategy
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.history import attempt_record, note_attempt
 from ktrdr.operations.leases import WorkerLeases, live_workers
+from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.operation import Operation, OperationStatus
-from ktrdr.operations.revival import FIRST_STEP, RecordedStep, RevivalPlan, Reviver, first_failed_step
+from ktrdr.operations.revival import FIRST_STEP, RevivalPlan, Reviver, first_failed_step
 from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, PHASES_QUEUE
+from ktrdr.operations.step_records import StepRecord
 from ktrdr.operations.store import TRIGGER_LOCK
+from ktrdr.telemetry.logs import logging_about
 
 _QUEUES = {
     AGENT_RESEARCH: CYCLES_QUEUE,
@@ -35,6 +39,8 @@ _LLM_CALL = "llm_call"
 _GATE_FAILED = "gate_failed:"
 # A conversation that has grown too long fails again at the same call; another one may not.
 _HOPELESS_CALLS = ("context_window",)
+
+_logger = logging.getLogger(__name__)
 
 Verb = Literal["resume", "retry"]
 
@@ -96,7 +102,10 @@ class OperationRevival:
             plan = self._reviver.plan(operation)
             self._reopen_trial(operation, plan, verb)
             self._note(operation, verb)
-            return self._reviver.carry_out(plan)
+            revived = self._reviver.carry_out(plan)
+        with logging_about(log_subject(self._operations, revived)):
+            _logger.info("operation %s was set going again: %s", operation_id, verb)
+        return revived
 
     def _checked(self, operation_id: str, verb: Verb) -> Operation:
         operation = self._operations.get(operation_id)
@@ -155,7 +164,7 @@ class OperationRevival:
         note_attempt(self._operations, operation.operation_id, record)
 
 
-def first_step_to_repeat(operation: Operation, steps: Sequence[RecordedStep]) -> int:
+def first_step_to_repeat(operation: Operation, steps: Sequence[StepRecord]) -> int:
     """Return the step that a failed operation begins again with, where nothing that it started decides that.
 
     A conversation goes on with the call that failed: those before it are paid for. A job begins at its first step,
@@ -165,11 +174,11 @@ def first_step_to_repeat(operation: Operation, steps: Sequence[RecordedStep]) ->
         return first_failed_step(steps)
     if operation.type in (TRAINING, BACKTESTING, DATA_LOAD, HOLDOUT_EXAM):
         return FIRST_STEP
-    failed = [step.number for step in steps if step.has_failed]
+    failed = [step.number for step in steps if step.failure is not None]
     return min(failed) if failed else _first_failed_call(steps)
 
 
-def _first_failed_call(steps: Sequence[RecordedStep]) -> int:
+def _first_failed_call(steps: Sequence[StepRecord]) -> int:
     calls = [step for step in steps if step.name == _LLM_CALL]
     first = FIRST_STEP
     for call in reversed(calls):  # the last call may have been tried several times

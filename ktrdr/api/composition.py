@@ -75,15 +75,8 @@ def compose(settings: Settings) -> Composition:
     """
     database = open_database(settings.database_url)
     migrate_database(database)
-    operation_store = OperationStore(database, utc_now)
-    try:
-        stores = open_stores(settings, partial(exclusive_lock, database))
-    except KtrdrError:
-        database.close()
-        raise
-    strategy_store, bar_store = stores.strategies, stores.bars
-    ledger, exams = TrialLedger(database, utc_now), ExamLedger(database, utc_now)
-    services = LaboratoryServices(settings, utc_now, operation_store, stores, ledger, exams)
+    services = _open_laboratory(settings, database)
+    operation_store, strategy_store, bar_store = services.operations, services.strategies, services.bars
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     chooser = model_chooser(settings.agent)
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
@@ -92,7 +85,7 @@ def compose(settings: Settings) -> Composition:
         operation_store,
         OperationRevival(services, budget, chooser, leases),
         OperationPruner(database, operation_store),
-        checkpoints=stores.checkpoints,
+        checkpoints=services.stores.checkpoints,
         settings=settings,
         clock=utc_now,
     )
@@ -101,9 +94,9 @@ def compose(settings: Settings) -> Composition:
     strategies = StrategiesService(
         strategy_store,
         bar_store,
-        ledger,
+        services.ledger,
         DesignIntake(
-            bar_store, strategy_store, settings.attempts_folder, partial(has_been_looked_at, bar_store, exams)
+            bar_store, strategy_store, settings.attempts_folder, partial(has_been_looked_at, bar_store, services.exams)
         ),
         vault,
         attempts_folder=settings.attempts_folder,
@@ -126,6 +119,22 @@ def compose(settings: Settings) -> Composition:
         vault=vault,
         leaderboard=LeaderboardService(services, vault),
         laboratory=services,
+    )
+
+
+def _open_laboratory(settings: Settings, database: Database) -> LaboratoryServices:
+    try:
+        stores = open_stores(settings, partial(exclusive_lock, database))
+    except KtrdrError:
+        database.close()
+        raise
+    return LaboratoryServices(
+        settings,
+        utc_now,
+        OperationStore(database, utc_now),
+        stores,
+        TrialLedger(database, utc_now),
+        ExamLedger(database, utc_now),
     )
 
 

@@ -1,6 +1,7 @@
 """The operation `data_load`: pages from a provider, then an import."""
 
 import hashlib
+import logging
 from datetime import UTC, datetime
 
 from pydantic import JsonValue
@@ -15,15 +16,18 @@ from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.market.calendar import resolve_calendar
 from ktrdr.market.series import normal_symbol
 from ktrdr.market.timeframe import Timeframe
+from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.runtime import COMPUTE_QUEUE, Body
 from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
 from ktrdr.operations.work import Payload, Work
 from ktrdr.providers.catalogue import check_provider
+from ktrdr.telemetry.logs import logging_about
 
 DATA_LOAD = "data_load"
 PAGES_PREFIX = "pages_"
 _JOB = "ktrdr.jobs.data_load"
+_logger = logging.getLogger(__name__)
 
 
 def data_load_operation(services: LaboratoryServices) -> Body:
@@ -84,7 +88,10 @@ def start_data_load(
     metadata: Payload = {"provider": provider, "symbol": symbol, "timeframe": timeframe, "pages": pages}
     with operations.exclusive_lock(TRIGGER_LOCK):
         refuse_busy_pages(operations, pages)
-        return operations.enqueue(DATA_LOAD, queue=COMPUTE_QUEUE, payload=request.model_dump(), metadata=metadata)
+        operation = operations.enqueue(DATA_LOAD, queue=COMPUTE_QUEUE, payload=request.model_dump(), metadata=metadata)
+    with logging_about(log_subject(operations, operation)):
+        _logger.info("operation %s was asked for: %s from %s", operation.operation_id, symbol, provider)
+    return operation
 
 
 def refuse_busy_pages(operations: OperationStore, pages: str) -> None:

@@ -17,18 +17,20 @@ from pydantic import JsonValue
 from sqlalchemy.exc import SQLAlchemyError
 
 from ktrdr.artifacts.trouble import storage_trouble
-from ktrdr.clock import Clock
+from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.patience import is_connection_lost, patiently
 from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.operations.engine_tables import APPLICATION_VERSION
+from ktrdr.operations.executions import note_execution
 from ktrdr.operations.leases import WorkerLease, WorkerLeases
+from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.serializer import JsonSerializer
 from ktrdr.operations.store import APPLICATION_NAME, OperationStore
 from ktrdr.operations.work import Payload, Work, WorkerServices, Workflow
-from ktrdr.telemetry.logs import logging_operation
+from ktrdr.telemetry.logs import LogSubject, logging_about
 
 CYCLES_QUEUE = "cycles"
 COMPUTE_QUEUE = "compute"
@@ -122,7 +124,7 @@ class WorkerRuntime:
             work = Work(context.workflow_id, context.owner_xid, self._services)
             self._executing.add(work)
             try:
-                with logging_operation(context.workflow_id):
+                with logging_about(await patiently(lambda: self._subject(work.operation_id))):
                     return await self._run(work, body, payload)
             finally:
                 self._executing.remove(work)
@@ -175,8 +177,24 @@ class WorkerRuntime:
             self._ownership.forgive(self._lease.executor_id)
         self._lease.release()
 
+    def _subject(self, operation_id: str) -> LogSubject:
+        return log_subject(self._store, self._store.get(operation_id))
+
+    async def _begin(self, work: Work) -> None:
+        """Note which worker begins. The step answers from memory where an earlier one had begun."""
+        is_noted = False
+
+        def note() -> None:
+            nonlocal is_noted
+            note_execution(self._store, work.operation_id, self._services.executor_id, epoch_ms(self._services.clock()))
+            is_noted = True
+
+        await work.step("start", note)
+        if not is_noted:
+            await patiently(note)
+
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:
-        await work.step("start", lambda: self._store.mark_once(work.operation_id, "started_at"))
+        await self._begin(work)
         _logger.info("operation %s runs on %s", work.operation_id, self._lease.executor_id)
         result: JsonValue = None
         failure: Exception | None = None
@@ -223,8 +241,9 @@ class WorkerRuntime:
         mine = {*running.pop(self._lease.executor_id, ())}
         self._take_up_again(mine - attended - self._attended())
         for executor_id in self._lease.gone({*running}):
-            _logger.warning("taking over the work of %s: %s", executor_id, ", ".join(running[executor_id]))
             for operation_id in running[executor_id]:
+                with logging_about(self._subject(operation_id)):
+                    _logger.warning("operation %s: %s is gone, taking over its work", operation_id, executor_id)
                 self._requeue(operation_id, executor_id)
 
     def _attended(self) -> set[str]:
@@ -237,7 +256,8 @@ class WorkerRuntime:
         for operation_id, since in self._unattended_since.items():
             # Not at once: it stands as ours a moment before it runs, and a moment after.
             if now - since > UNATTENDED_S:
-                _logger.warning("%s stands as running here and does not; putting it back", operation_id)
+                with logging_about(self._subject(operation_id)):
+                    _logger.warning("operation %s stands as running here and does not; putting it back", operation_id)
                 self._requeue(operation_id, self._lease.executor_id)
 
     def _requeue(self, operation_id: str, executor_id: str) -> None:

@@ -11,7 +11,7 @@ from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
 from ktrdr.database.tables import budget_attempts
 from ktrdr.evaluation.trial_ledger import TrialLedger
-from ktrdr.operations.step_records import OperationHistory
+from ktrdr.operations.step_records import read_steps
 from ktrdr.operations.store import OperationStore
 
 
@@ -35,7 +35,6 @@ class Evidence:
         self.folder = Path(environment["KTRDR_WORKSPACE"])
         self.database = open_database(self.settings.database_url)
         self.store = OperationStore(self.database, utc_now)
-        self.history = OperationHistory(self.database)
         self.ledger = TrialLedger(self.database, utc_now)
         limits = self.settings.budget
         self.budget = BudgetLedger(self.database, utc_now, BudgetLimits(limits.daily_usd, limits.cycle_usd))
@@ -46,6 +45,10 @@ class Evidence:
 
     def close(self):
         self.database.close()
+
+    def steps(self, operation_ids):
+        """Return what operations remember."""
+        return read_steps(self.store, operation_ids)
 
     def operations(self, operation_type):
         """Return all operations of a type."""

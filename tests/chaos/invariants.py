@@ -102,7 +102,7 @@ def trials_are_counted(evidence):
     found = [f"the trial ledger: row {fault.sequence} {fault.what}" for fault in evidence.ledger.verify()]
     found += [f"the trial {trial} has no outcome" for trial in evidence.ledger.unclosed()]
     trainings = {operation.operation_id for operation in evidence.operations("training")}
-    opened = {step.operation_id for step in evidence.history.steps([*trainings]) if step.name == "open_trial"} | {
+    opened = {step.operation_id for step in evidence.steps([*trainings]) if step.name == "open_trial"} | {
         operation_id for operation_id, _ in _job_starts(evidence, "training")
     }
     counted = {trial for trial in trainings if evidence.ledger.configuration(trial) is not None}
@@ -136,8 +136,8 @@ def _jobs_after_their_answer(evidence):
         ids = [operation.operation_id for operation in evidence.operations(kind)]
         answered = {
             step.operation_id: step.completed_at_ms / 1000
-            for step in evidence.history.steps(ids)
-            if step.name == step_name and not step.has_failed
+            for step in evidence.steps(ids)
+            if step.name == step_name and step.failure is None
         }
         starts = _job_starts(evidence, kind)
         found += [
@@ -173,8 +173,8 @@ def _questions_after_their_answer(evidence):
                 continue
             calls = [
                 step.completed_at_ms / 1000
-                for step in evidence.history.steps([child.operation_id])
-                if step.name == "llm_call" and not step.has_failed and step.output.get("failure") is None
+                for step in evidence.steps([child.operation_id])
+                if step.name == "llm_call" and step.failure is None and step.output.get("failure") is None
             ]
             answered |= {(number, child.type, place): at for place, at in enumerate(calls)}
     found = []

@@ -173,7 +173,8 @@ def test_failure_inside_the_app_is_logged_beside_the_workspace_and_shown_without
     (workspace / "strategies" / "plain_rsi" / "design.json").symlink_to("design.json")
     ended = ktrdr("strategies", "show", "plain_rsi", "--json")
     assert (ended.code, ended.document["reason"]) == (1, "internal_error")
-    [line] = (workspace / ".ktrdr" / "ktrdr.log").read_text().splitlines()
+    [log] = (workspace / ".ktrdr" / "logs").glob("api-*.log")
+    [line] = log.read_text().splitlines()
     assert "OSError" in json.loads(line)["trace"]
 
 

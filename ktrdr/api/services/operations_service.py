@@ -1,6 +1,7 @@
 """Reading, watching, cancelling and reviving operations of every type."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,13 +17,16 @@ from ktrdr.artifacts.shelf import Shelf
 from ktrdr.clock import Clock
 from ktrdr.config import Settings
 from ktrdr.errors import NotFound
+from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.operation import Operation, OperationPage, OperationStatus
 from ktrdr.operations.pruning import OperationPruner
 from ktrdr.operations.store import OperationStore
 from ktrdr.schemas.operations import OperationDocument, OperationList, OperationLog, PruneRequest, PruneResult
 from ktrdr.telemetry.log_files import read_log
+from ktrdr.telemetry.logs import logging_about
 
 WATCH_INTERVAL_S = 0.25
+_logger = logging.getLogger(__name__)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -104,7 +108,7 @@ class OperationsService:
         )
 
     def log(self, operation_id: str, page: PageOptions) -> OperationLog:
-        """Return a page of what workers logged about an operation and all it started.
+        """Return a page of what every process of this folder logged about an operation and all it started.
 
         Raises:
             NotFound: There is none of this id.
@@ -138,7 +142,10 @@ class OperationsService:
             NotFound: There is none of this id.
             Conflict: It has already completed or failed.
         """
-        return self.document(self._operations.cancel(operation_id))
+        cancelled = self._operations.cancel(operation_id)
+        with logging_about(log_subject(self._operations, cancelled)):
+            _logger.info("operation %s was cancelled", operation_id)
+        return self.document(cancelled)
 
     def resume(self, operation_id: str) -> OperationDocument:
         """Set a cancelled or interrupted operation going again; raises as `OperationRevival.resume`."""
