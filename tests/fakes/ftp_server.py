@@ -19,6 +19,7 @@ class FtpServer:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder / "store"
         logging.getLogger("pyftpdlib").setLevel(logging.CRITICAL)
         authorizer = DummyAuthorizer()
         authorizer.add_user("lab", PASSWORD, str(folder), perm="elradfmwMT")
