@@ -77,6 +77,7 @@ def test_phases_of_one_cycle_run_on_two_machines_that_share_only_a_store(machine
         store.stop()
         answer = api.get("/strategies")
         assert (answer.status_code, answer.json()["reason"]) == (503, "artifacts_unavailable")
+        assert int(answer.headers["retry-after"]) > 0
         assert PASSWORD not in answer.text
         store.start()
         two.start("worker")  # the other machine goes on with the cycle
