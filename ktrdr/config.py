@@ -192,6 +192,11 @@ class Settings:
         return self.state_folder / "trials"
 
     @property
+    def vault_folder(self) -> Path:
+        """Where reports of exams are kept, for good: away from the strategies, which agents read."""
+        return self.state_folder / "vault"
+
+    @property
     def attempts_folder(self) -> Path:
         """Where a phase writes before its files are whole."""
         return self.state_folder / "attempts"

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ktrdr.errors import ArtifactsUnavailable, InvalidInput
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 MARKER, MARKER_TEXT = "ktrdr-artifacts.json", b'{"schema": 1}\n'
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
+_SLOW_S = 2.0
 _LOCAL_PROTOCOLS = ("file", "local")
 
 T = TypeVar("T")
@@ -119,10 +120,14 @@ class RemoteFolder:
             return None
 
     def _call(self, verb: str, path: str, function: "Callable[[AbstractFileSystem, str], T]") -> T:
-        """Do something, once more at once over a fresh connection, and for as long as there is patience."""
+        """Do something, once more at once over a fresh connection, and for as long as there is patience.
+
+        What failed slowly was away, not idle for too long: many protocols try again by themselves.
+        """
         deadline = time.monotonic() + (self._patience_s if self._waits else 0.0)
         pause_s, is_second = 0.0, False
         while True:
+            began = time.monotonic()
             try:
                 files, root = self._connection()
                 return function(files, root)
@@ -132,7 +137,8 @@ class RemoteFolder:
                     raise
             except Exception as error:  # every protocol has errors of its own, which share no class
                 self._forget_connection()
-                if is_second and time.monotonic() >= deadline:
+                now = time.monotonic()
+                if now >= deadline and (is_second or now - began > _SLOW_S):
                     raise self._unavailable(verb, path, f"{type(error).__name__}: {error}") from error
                 _logger.info("cannot %s %s: %s", verb, path, type(error).__name__)
             time.sleep(pause_s)
@@ -181,8 +187,8 @@ class RemoteFolder:
             self._made.add(folder)
 
     def _unavailable(self, verb: str, path: str, why: str) -> ArtifactsUnavailable:
-        secret = urlsplit(self._url).password
-        shown = why.replace(self._url, self.shown_url).replace(secret or self._url, "***").strip()
+        secret = urlsplit(self._url).password or self._url
+        shown = why.replace(self._url, self.shown_url).replace(secret, "***").replace(unquote(secret), "***").strip()
         return ArtifactsUnavailable(
             f"cannot {verb} {path} in {self.shown_url}: {shown}. Check that KTRDR_ARTIFACTS_URL names it, that this "
             "machine reaches it and that its credentials may read and write there; `ktrdr doctor` tries it",

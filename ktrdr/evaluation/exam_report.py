@@ -1,18 +1,15 @@
 """What is kept of exams: a look, its outcome in the ledger, and the whole report in a file that no agent reads."""
 
 from datetime import datetime
-from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat
 
 from ktrdr.backtest.report import BacktestMetrics, BuyAndHold, CostReport, SharpeTest, WindowReport
 
-EXAM_FILE = "exam.json"
 
-
-def exam_path(state_folder: Path, operation_id: str) -> Path:
-    """Return where the report of an exam is kept, for good: away from the strategies, which agents read."""
-    return state_folder / "vault" / f"{operation_id}.json"
+def exam_file(operation_id: str) -> str:
+    """Return the name under which the report of an exam is kept, for good."""
+    return f"{operation_id}.json"
 
 
 class _Section(BaseModel):

@@ -7,7 +7,7 @@ from pydantic import BaseModel, JsonValue
 from ktrdr.artifacts.files import write_json_atomically
 from ktrdr.config import load_settings
 from ktrdr.errors import OperationFailed
-from ktrdr.evaluation.exam_report import EXAM_FILE
+from ktrdr.evaluation.exam_report import exam_file
 from ktrdr.evaluation.holdout import hold_exam
 from ktrdr.evaluation.identity import exam_identity
 from ktrdr.jobs.files import MODEL_FILE
@@ -23,11 +23,12 @@ class ExamJobRequest(BaseModel):
     strategy: str
     identity: str
     look: int
+    operation_id: str
     attempt: str
 
 
 def examine(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) -> JsonValue:
-    """Trade the sealed bars with the stored final model and write exam.json."""
+    """Trade the sealed bars with the stored final model and write its report."""
     request = ExamJobRequest.model_validate(document)
     report(0.0, "reading the model")
     stores = open_job_stores(load_settings())
@@ -43,5 +44,5 @@ def examine(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch
     report(10.0, "sitting the exam")
     exam = hold_exam(specification, model, stores.bars, identity=request.identity, look=request.look)
     stopwatch.lap("exam.trade")
-    write_json_atomically(Path(request.attempt) / EXAM_FILE, exam.model_dump(mode="json"))
+    write_json_atomically(Path(request.attempt) / exam_file(request.operation_id), exam.model_dump(mode="json"))
     return {}

@@ -3,12 +3,13 @@
 Neither its result nor its metadata says how it went: operations are read by agents.
 """
 
+from pathlib import Path
+
 from pydantic import BaseModel, JsonValue
 
 from ktrdr.artifacts.attempt import discard_attempt
-from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.errors import OperationFailed
-from ktrdr.evaluation.exam_report import EXAM_FILE, ExamReport, exam_path
+from ktrdr.evaluation.exam_report import ExamReport, exam_file
 from ktrdr.jobs.exam_terms import exam_terms
 from ktrdr.jobs.repeated_job import run_repeated_job
 from ktrdr.jobs.services import LaboratoryServices
@@ -31,7 +32,7 @@ def exam_operation(services: LaboratoryServices) -> Body:
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = ExamPayload.model_validate(document)
-        kept = exam_path(services.settings.state_folder, work.operation_id)
+        shelf, file = services.stores.exams, exam_file(work.operation_id)
 
         def open_look() -> int:
             opened = services.exams.find(payload.identity)
@@ -46,17 +47,27 @@ def exam_operation(services: LaboratoryServices) -> Body:
             return services.exams.open_look(terms.subject(work.operation_id), trial_head=services.ledger.head())
 
         def put_away() -> None:
-            if (held.attempt / EXAM_FILE).exists():
-                write_bytes_atomically(kept, (held.attempt / EXAM_FILE).read_bytes())
-                discard_attempt(held.attempt)
+            shelf.publish(work.operation_id, held.attempt, (file,), uploaded=held.kept)
+            discard_attempt(held.attempt)
 
         def close_look() -> None:
-            outcome = ExamReport.model_validate_json(kept.read_bytes()).outcome
+            shelf.bring(work.operation_id)
+            report = (shelf.folder(work.operation_id) / file).read_bytes()
+            outcome = ExamReport.model_validate_json(report).outcome
             services.exams.close_look(payload.identity, outcome.model_dump(mode="json"))
 
         look = await work.step("open_look", open_look)
-        request: Payload = {"strategy": payload.strategy, "identity": payload.identity, "look": look}
-        held = await run_repeated_job(services, work, HOLDOUT_EXAM, _JOB, request)
+        request: Payload = {
+            "strategy": payload.strategy,
+            "identity": payload.identity,
+            "look": look,
+            "operation_id": work.operation_id,
+        }
+
+        def keep(attempt: Path) -> JsonValue:
+            return shelf.upload(work.operation_id, attempt, (file,))
+
+        held = await run_repeated_job(services, work, HOLDOUT_EXAM, _JOB, request, keep=keep)
         await work.publish("put_away", put_away)
         await work.step("close_look", close_look)
         return {"strategy_name": payload.strategy, "look": look}

@@ -13,7 +13,7 @@ from ktrdr.config import Settings
 from ktrdr.market.store import SIDECAR, BarStore
 from ktrdr.strategy.store import STRATEGY_FILE, StrategyStore
 
-STRATEGIES, BARS, TRIALS, CHECKPOINTS = "strategies", "bars", "trials", "checkpoints"
+STRATEGIES, BARS, TRIALS, EXAMS, CHECKPOINTS = "strategies", "bars", "trials", "exams", "checkpoints"
 
 # Holds the lock of a name against all processes, on whichever machine.
 Lock = Callable[[str], AbstractContextManager[None]]
@@ -21,11 +21,12 @@ Lock = Callable[[str], AbstractContextManager[None]]
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceStores:
-    """Where strategies, bars, returns of trials (a unit each) and checkpoints (a unit for each operation) are."""
+    """Where strategies, bars, returns of trials, reports of exams and checkpoints (a unit for each operation) are."""
 
     strategies: StrategyStore
     bars: BarStore
     trials: Shelf
+    exams: Shelf
     checkpoints: Shelf
 
 
@@ -64,6 +65,7 @@ def _plain_stores(settings: Settings) -> WorkspaceStores:
         StrategyStore(settings.strategies_folder),
         BarStore(settings.data_folder),
         PlainShelf(settings.trials_folder, is_flat=True),
+        PlainShelf(settings.vault_folder, is_flat=True),
         PlainShelf(settings.checkpoints_folder),
     )
 
@@ -73,6 +75,7 @@ def _shared_shelves(settings: Settings, remote: RemoteFolder, lock: Lock) -> dic
         STRATEGIES: settings.strategies_folder,
         BARS: settings.data_folder,
         TRIALS: settings.trials_folder,
+        EXAMS: settings.vault_folder,
         CHECKPOINTS: settings.checkpoints_folder,
     }
 
@@ -83,7 +86,7 @@ def _shared_shelves(settings: Settings, remote: RemoteFolder, lock: Lock) -> dic
             remote,
             cache_folder=settings.shared_cache_folder,
             lock=lambda: lock(f"artifacts_{kind}"),
-            is_flat=kind == TRIALS,
+            is_flat=kind in (TRIALS, EXAMS),
         )
 
     return {kind: shelf(kind) for kind in roots}
@@ -94,6 +97,7 @@ def _stores(settings: Settings, shelves: dict[str, SharedShelf]) -> WorkspaceSto
         StrategyStore(settings.strategies_folder, shelves[STRATEGIES]),
         BarStore(settings.data_folder, shelves[BARS]),
         shelves[TRIALS],
+        shelves[EXAMS],
         shelves[CHECKPOINTS],
     )
 
@@ -106,6 +110,8 @@ def _adopt(settings: Settings, shelves: dict[str, SharedShelf]) -> None:
     shelves[BARS].adopt(sorted(map(str, series)), lambda unit: _file_names(settings.data_folder / unit, SIDECAR))
     shelves[STRATEGIES].adopt(strategies, lambda unit: _file_names(settings.strategies_folder / unit, STRATEGY_FILE))
     shelves[TRIALS].adopt(trials, lambda unit: [f"{unit}.parquet"])
+    exams = [path.stem for path in settings.vault_folder.glob("*.json")]
+    shelves[EXAMS].adopt(exams, lambda unit: [f"{unit}.json"])
 
 
 def _file_names(folder: Path, last: str) -> list[str]:

@@ -20,12 +20,14 @@ from ktrdr.agents.task import AssessmentContext
 from ktrdr.agents.tools import MarketListing
 from ktrdr.api.app import close_app, create_app
 from ktrdr.backtest.report import TrialHistory, read_backtest_report
+from ktrdr.clock import utc_now
 from ktrdr.config import load_settings
 from ktrdr.evaluation.candidacy import sealed_windows
 from ktrdr.jobs.backtest_job import BacktestJobRequest, backtest_in
 from ktrdr.jobs.training_job import TrainingJobRequest, train_in
 from ktrdr.mcp.calls import Call, get_strategy
 from ktrdr.mcp.shapes import StrategyArguments
+from ktrdr.telemetry.stopwatch import Stopwatch
 from ktrdr.training.report import read_training_report
 
 API, NAME = "/api/v1", "undone_moves"
@@ -66,15 +68,16 @@ class Laboratory:
                 strategy_sha256=sha256,
                 snapshot=snapshot,
                 seed=3,
-                checkpoints=str(self.folder / "checkpoints"),
+                operation_id="training",
                 attempt=str(folder),
             ),
             lambda *_: None,
+            Stopwatch(utc_now),
         )
         request = BacktestJobRequest(
-            strategy=NAME, attempt=str(folder), history=TrialHistory(n_trials=1), other_returns=[]
+            strategy=NAME, trial_id="trial", attempt=str(folder), history=TrialHistory(n_trials=1), other_returns=[]
         )
-        backtest_in(self.settings, request, lambda *_: None)
+        backtest_in(self.settings, request, lambda *_: None, Stopwatch(utc_now))
         return folder
 
     def seen(self):

@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from ktrdr.api.paging import PageOptions
 from ktrdr.api.services.vault_service import VaultService
-from ktrdr.backtest.report import BacktestReport, VerdictReport, read_backtest_report
+from ktrdr.backtest.report import BacktestReport, VerdictReport
 from ktrdr.errors import InvalidInput, KtrdrError
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.schemas.vault import Leaderboard, LeaderboardRow
@@ -62,17 +64,18 @@ class LeaderboardService:
     def _ranked(self) -> tuple[list[_Ranked], list[str]]:
         found, unreadable = [], []
         strategies = self._services.strategies
-        for name in strategies.names():
-            path = strategies.folder(name) / _BACKTEST
-            if not path.exists():
-                continue
-            try:
-                specification, report = strategies.read(name), read_backtest_report(path)
-            except KtrdrError:
-                unreadable.append(name)
-                continue
-            if report.verdict is not None:
-                found.append(_Ranked(specification, report, report.verdict))
+        with strategies.settled():
+            for name in strategies.names():
+                try:
+                    document = strategies.read_json(name, _BACKTEST)
+                    if document is None:
+                        continue
+                    specification, report = strategies.read(name), BacktestReport.model_validate(document)
+                except (KtrdrError, ValidationError):
+                    unreadable.append(name)
+                    continue
+                if report.verdict is not None:
+                    found.append(_Ranked(specification, report, report.verdict))
         found.sort(key=lambda each: (each.low is None, -(each.low or 0.0), each.specification.name))
         return found, unreadable
 

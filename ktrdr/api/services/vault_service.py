@@ -7,7 +7,7 @@ from ktrdr.api.services.operations_service import OperationsService
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.evaluation.candidacy import has_been_looked_at, instruments_of
 from ktrdr.evaluation.exam_power import ASSUMED_SHARPES, exam_power, required_psr
-from ktrdr.evaluation.exam_report import ExamRecord, exam_path
+from ktrdr.evaluation.exam_report import ExamRecord, exam_file
 from ktrdr.evaluation.identity import exam_identity
 from ktrdr.evaluation.model_knowledge import SOURCE, knowledge_of
 from ktrdr.jobs.evidence_launch import start_exam
@@ -110,7 +110,7 @@ class VaultService:
                 **outcome.model_dump(exclude={"passed"}),
                 "status": "passed" if outcome.passed else "not_passed",
                 "knowledge": _knowledge(look.designer, outcome.first, outcome.last),
-                "report": str(exam_path(self._services.settings.state_folder, look.operation_id)),
+                "report": str(self._services.settings.vault_folder / exam_file(look.operation_id)),
             }
         )
 
