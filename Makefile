@@ -11,9 +11,9 @@ demo: .venv/.runtime
 	$(BIN)/ktrdr --workspace $(DEMO) data samples
 	$(BIN)/ktrdr --workspace $(DEMO) agent trigger --designer offline --until-completed 5
 
-## test: install and run every test, one file after the other in each of two processes
+## test: install and run every test, one file after the other in each of three processes: much of it waits
 test: .venv/.dev
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 ## test-slow: simulations of coverage, uniformity and skill that take minutes
 test-slow: .venv/.dev

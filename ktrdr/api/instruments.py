@@ -14,13 +14,15 @@ from ktrdr.agents.gates import GATE_RESULTS
 from ktrdr.agents.offline import OFFLINE_MODEL
 from ktrdr.jobs.data_load_operation import DATA_LOAD
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING
+from ktrdr.jobs.exam_operation import HOLDOUT_EXAM
+from ktrdr.jobs.reproduction_operation import REPRODUCTION
 from ktrdr.operations.leases import WorkerInfo, worker_name
 from ktrdr.operations.operation import OperationStatus
 from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, PHASES_QUEUE
 from ktrdr.operations.tallies import ActiveOperation, OperationEnd, Reading
 
-TYPES = (AGENT_RESEARCH, AGENT_DESIGN, TRAINING, BACKTESTING, AGENT_ASSESSMENT, DATA_LOAD)
-JOB_TYPES = (TRAINING, BACKTESTING, DATA_LOAD)
+JOB_TYPES = (TRAINING, BACKTESTING, DATA_LOAD, HOLDOUT_EXAM, REPRODUCTION)
+TYPES = (AGENT_RESEARCH, AGENT_DESIGN, AGENT_ASSESSMENT, *JOB_TYPES)
 GATES = "gates"  # the key of a cycle's metadata
 WAITING = "waiting"
 _ENDS = [status.value for status in OperationStatus if status.is_terminal]
