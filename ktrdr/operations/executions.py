@@ -4,8 +4,9 @@ The engine remembers the last one only. An execution that another one followed h
 died: nobody was there to write it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from dbos._schemas.system_database import SystemSchema
@@ -15,6 +16,7 @@ from ktrdr.clock import epoch_ms
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.store import OperationStore
 
+FIRST_STEP_NAME = "start"  # of every operation: recorded before it has done anything
 _EXECUTIONS = "executions"
 _TABLE = SystemSchema.workflow_status
 
@@ -38,6 +40,17 @@ def read_executions(store: OperationStore, operation_ids: Sequence[str]) -> dict
     with store.reading() as connection:
         rows = connection.execute(query).all()
     return {row[0]: [Execution(**each) for each in (row[1] or {}).get(_EXECUTIONS, [])] for row in rows}
+
+
+def last_begun_at_ms(attributes: Mapping[str, Any] | None) -> int | None:
+    """Return when the last execution that a row's attributes tell of began, None before the first."""
+    executions = (attributes or {}).get(_EXECUTIONS)
+    return int(executions[-1]["began_ms"]) if executions else None
+
+
+def count_takeovers(attributes: Mapping[str, Any] | None) -> int:
+    """Return how often another worker went on with an operation, by what its row's attributes tell."""
+    return sum(each["reason"] is None for each in (attributes or {}).get(_EXECUTIONS, [])[:-1])
 
 
 def note_execution(store: OperationStore, operation_id: str, executor_id: str, began_ms: int) -> None:

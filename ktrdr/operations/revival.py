@@ -18,7 +18,7 @@ from ktrdr.operations.step_records import StepRecord, read_steps
 from ktrdr.operations.store import OperationStore
 
 FIRST_STEP = 1
-# What a row keeps of the ends before its present life: how, why and when it ended, how often it was taken over.
+# What a row keeps of the ends before its present life: how, why and when it ended.
 EARLIER_ENDS = "earlier_ends"
 
 
@@ -111,17 +111,16 @@ class Reviver:
     def _ends(self, operation: Operation) -> list[JsonValue]:
         """Return all ends of an operation so far, its present one last."""
         table = SystemSchema.workflow_status
-        query = sa.select(table.c.attributes, table.c.recovery_attempts, table.c.completed_at).where(
+        query = sa.select(table.c.attributes, table.c.completed_at).where(
             table.c.workflow_uuid == operation.operation_id
         )
         with self._store.reading() as connection:
-            attributes, attempts, ended_at_ms = connection.execute(query).one()
+            attributes, ended_at_ms = connection.execute(query).one()
         earlier: list[JsonValue] = (attributes or {}).get(EARLIER_ENDS) or []
         end: JsonValue = {
             "status": operation.status.value,
             "reason": operation.error.reason if operation.error else None,
             "ended_at": ended_at_ms,
-            "takeovers": takeovers_of(attempts),
         }
         return earlier if end in earlier else [*earlier, end]  # noted, and then the process died before it went on
 
@@ -147,11 +146,6 @@ class Reviver:
         if starts:
             return min(starts) + 1  # the step that started it is kept; what came of it is not
         return self._restart(operation, steps)
-
-
-def takeovers_of(recovery_attempts: int | None) -> int:
-    """Return how often an operation went to another worker, by how often the engine handed it out."""
-    return max(0, (recovery_attempts or 0) - 1)
 
 
 def first_failed_step(steps: Sequence[StepRecord]) -> int:

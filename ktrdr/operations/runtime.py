@@ -23,7 +23,7 @@ from ktrdr.database.patience import is_connection_lost, patiently
 from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.operations.engine_tables import APPLICATION_VERSION
-from ktrdr.operations.executions import note_execution
+from ktrdr.operations.executions import FIRST_STEP_NAME, note_execution
 from ktrdr.operations.leases import WorkerLease, WorkerLeases
 from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.ownership import Ownership
@@ -189,7 +189,7 @@ class WorkerRuntime:
             note_execution(self._store, work.operation_id, self._services.executor_id, epoch_ms(self._services.clock()))
             is_noted = True
 
-        await work.step("start", note)
+        await work.step(FIRST_STEP_NAME, note)
         if not is_noted:
             await patiently(note)
 
@@ -263,7 +263,8 @@ class WorkerRuntime:
     def _requeue(self, operation_id: str, executor_id: str) -> None:
         # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly. It does nothing where
         # another worker was quicker.
-        self._engine._sys_db.reenqueue_for_recovery(operation_id, [executor_id], PHASES_QUEUE)
+        put_back = partial(self._engine._sys_db.reenqueue_for_recovery, operation_id, [executor_id], PHASES_QUEUE)
+        self._ownership.requeue(operation_id, executor_id, put_back)
 
 
 class _Lookout:

@@ -24,8 +24,9 @@ from ktrdr.operations.engine_tables import (
     operations_engine,
     status_literal,
 )
+from ktrdr.operations.executions import count_takeovers
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.operations.revival import EARLIER_ENDS, takeovers_of
+from ktrdr.operations.revival import EARLIER_ENDS
 from ktrdr.operations.rows import METADATA_PREFIX
 from ktrdr.operations.serializer import JsonSerializer
 from ktrdr.operations.store import APPLICATION_NAME
@@ -249,7 +250,6 @@ def _rows() -> sa.Select[Any]:
             _TABLE.c.queue_name,
             _TABLE.c.executor_id,
             _TABLE.c.application_version,
-            _TABLE.c.recovery_attempts,
             _TABLE.c.created_at,
             _TABLE.c.updated_at,
             _TABLE.c.completed_at,
@@ -291,7 +291,7 @@ def _now_told(row: sa.RowMapping) -> _Told:
     has_ended = STATUS_BY_ENGINE_STATUS[row["status"]].is_terminal
     return _Told(
         ends=_n_ends(row),
-        takeovers=takeovers_of(row["recovery_attempts"]) + sum(end["takeovers"] for end in _earlier(row)),
+        takeovers=count_takeovers(row["attributes"]),
         ended_at_ms=(row["completed_at"] or row["updated_at"]) if has_ended else None,
         can_end_again=row["status"] != "SUCCESS",
     )

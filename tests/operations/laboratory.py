@@ -73,6 +73,16 @@ class Laboratory:
                 sa.select(table.c.owner_xid).where(table.c.workflow_uuid == operation_id)
             ).scalar()
 
+    def give_up(self, operation_id):
+        """Have an operation end as one does that was taken over too often."""
+        table = SystemSchema.workflow_status
+        with operations_engine(self.database).begin() as connection:
+            connection.execute(
+                sa.update(table)
+                .where(table.c.workflow_uuid == operation_id)
+                .values(status="MAX_RECOVERY_ATTEMPTS_EXCEEDED", owner_xid=None)
+            )
+
     def spend_takeovers(self, operation_id):
         """Have an operation look as if as many workers had died of it as may."""
         table = SystemSchema.workflow_status

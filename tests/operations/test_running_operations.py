@@ -172,6 +172,30 @@ def test_a_worker_that_leaves_in_order_costs_its_operation_no_takeover(any_labor
     assert laboratory.wait_for_end(operation_id).result == {"answer": 42}
 
 
+def test_a_parent_that_waits_for_its_child_is_not_given_up_for_the_deaths_of_its_workers(any_laboratory):
+    laboratory = any_laboratory
+    parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=1.5)
+    for run in range(2):
+        worker = laboratory.start_worker()
+        laboratory.wait_until(lambda run=run: len(laboratory.runs()) == run + 1)
+        if run == 0:
+            laboratory.spend_takeovers(parent_id)
+            worker.kill()
+            worker.wait()
+    assert laboratory.wait_for_end(parent_id).status is OperationStatus.COMPLETED
+
+
+def test_what_an_operation_started_ends_with_it_when_it_is_given_up(laboratory):
+    laboratory.start_worker()
+    parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=30)
+    laboratory.wait_until(lambda: laboratory.runs())
+    (job,) = laboratory.runs()
+    (child,) = laboratory.store.children(parent_id)
+    laboratory.give_up(parent_id)
+    assert laboratory.wait_for_end(child.operation_id).status is OperationStatus.CANCELLED
+    laboratory.wait_until(lambda: not is_alive(job))
+
+
 def test_an_operation_whose_end_could_not_be_written_on_a_full_disk_goes_on_when_there_is_room(laboratory):
     worker = laboratory.start_worker()
     operation_id = laboratory.enqueue(seconds=1.0)
