@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test test-slow check fuzz bench budget-race chaos clean
+.PHONY: demo test test-slow check fuzz bench dashboards budget-race chaos clean
 
 ## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
 demo: .venv/.runtime
@@ -34,6 +34,10 @@ fuzz: .venv/.dev
 ## bench: speed side by side with named peers
 bench: .venv/.dev
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+## dashboards: write the dashboards and alerts that Grafana reads
+dashboards: .venv/.dev
+	$(BIN)/python deploy/grafana/make_dashboards.py
 
 ## budget-race: sixty cycles on three workers, on SQLite and PostgreSQL, against a small daily limit, and the control
 budget-race: .venv/.dev
