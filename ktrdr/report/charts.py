@@ -21,7 +21,7 @@ class Curve:
     """Equity at the close of every bar of the test blocks.
 
     Attributes:
-        time: int64 (n,), when the bar is known, epoch ms UTC, ascending.
+        time: int64 (n,), open of the bar, which has the date that people give it, epoch ms UTC, ascending.
         equity: float64 (n,), the strategy's.
         held: float64 (n,), that of buy-and-hold; None where it is not stored.
         initial: Equity before the first bar.

@@ -108,7 +108,7 @@ def _read_results(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _curve(equity: pl.DataFrame, initial: float) -> Curve:
     held = equity["buy_and_hold"].to_numpy() if "buy_and_hold" in equity.columns else None
-    return Curve(_epoch_ms(equity["known_at"]), equity["equity"].to_numpy(), held, initial)
+    return Curve(_epoch_ms(equity["timestamp"]), equity["equity"].to_numpy(), held, initial)
 
 
 def _blocks(bars: Bars, equity: pl.DataFrame, trades: pl.DataFrame) -> tuple[Block, ...]:
