@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ktrdr.fuzzy.shape import Shape, shape_memberships
-from ktrdr.report.charts import outline
+from ktrdr.report.charts import Block, Curve, drawdown_chart, equity_chart, outline, trades_chart
 from ktrdr.report.drawing import keep_extremes, round_marks
 
 
@@ -53,3 +53,19 @@ def test_outlines_of_fuzzy_sets_are_their_membership_functions():
         assert worst < (0.01 if kind == "gaussian" else 1e-12), (kind, worst)
         assert math.isclose(corners[0], -10.0)
         assert math.isclose(corners[-1], 20.0)
+
+
+def test_charts_stay_small_however_many_bars_and_trades_and_say_what_they_leave_out():
+    n_bars, n_trades = 100_000, 4000
+    rng = np.random.default_rng(1)
+    time = 3_600_000 * np.arange(n_bars)
+    equity = 1e5 * np.exp(np.cumsum(rng.normal(0, 1e-3, n_bars)))
+    curve = Curve(time, equity, equity[::-1].copy(), 1e5)
+    prices = np.column_stack((equity, equity * 1.001, equity * 0.999, equity))
+    entry = np.sort(rng.integers(0, n_bars - 20, n_trades))
+    moments = time[entry], time[entry + 20], equity[entry], equity[entry + 20]
+    block = Block(1, time, prices, rng.random(n_trades) > 0.5, *moments, rng.normal(size=n_trades))
+    chart = trades_chart(block)
+    assert len(equity_chart(curve)) + len(drawdown_chart(curve)) + 5 * len(chart) < 500_000
+    assert "4000 trades" in chart
+    assert "The 600 with the largest profit or loss are marked." in chart
