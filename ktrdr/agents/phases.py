@@ -1,5 +1,6 @@
 """The two phases of a cycle that an agent does: design and assessment, each an operation of its own."""
 
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -14,12 +15,15 @@ from ktrdr.agents.records import DESIGN_FILE
 from ktrdr.agents.task import AgentResult, AgentRun, AgentTask, AssessmentContext, Role
 from ktrdr.backtest.report import read_backtest_report
 from ktrdr.database.patience import patiently
-from ktrdr.errors import OperationFailed
+from ktrdr.errors import OperationFailed, StrategyInvalid
 from ktrdr.evaluation.candidacy import has_been_looked_at
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.runtime import Body
 from ktrdr.operations.work import Payload, Repetition, Work
+from ktrdr.report.page import report_page
 from ktrdr.training.report import read_training_report
+
+_logger = logging.getLogger(__name__)
 
 # The provider's or the network's trouble, and over in a while. Each was tried several times before it came to this.
 _PASSING_REASONS = frozenset({"overloaded", "rate_limited", "connection"})
@@ -116,7 +120,7 @@ def design_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
 
 
 def assessment_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
-    """Return the body of `agent_assessment`: ends with assessment.json beside the strategy."""
+    """Return the body of `agent_assessment`: ends with assessment.json and report.html beside the strategy."""
     again = _repetition(services)
 
     async def body(work: Work, document: Payload) -> JsonValue:
@@ -134,9 +138,18 @@ def assessment_phase(services: LaboratoryServices, choice: InvokerChoice) -> Bod
                 f"{result.message or result.reason}",
                 reason=result.reason,
             )
+        await work.publish("report", lambda: _keep_report(services, payload.strategy))
         return await work.step("result", lambda: _phase_result(services, payload.strategy, result))
 
     return body
+
+
+def _keep_report(services: LaboratoryServices, strategy: str) -> None:
+    try:
+        services.strategies.write_report(strategy, report_page(services.strategies, services.bars, strategy))
+    except StrategyInvalid:
+        # A file was changed by hand meanwhile. The assessment stands, and the page is made again whenever asked for.
+        _logger.warning("no report could be made of %s", strategy, exc_info=True)
 
 
 def _repetition(services: LaboratoryServices) -> Repetition:

@@ -1,5 +1,7 @@
 """What `ktrdr strategies` does."""
 
+import tempfile
+import webbrowser
 from pathlib import Path
 
 from ktrdr.cli.cycle_report import result_lines
@@ -69,6 +71,24 @@ def show_strategy(name: str, as_json: bool) -> None:
     run_action(action)
 
 
+def open_report_page(name: str, as_json: bool) -> None:
+    """Have the page about a strategy made, say where it is, and open it in a browser."""
+
+    async def action(connection: Connection) -> int:
+        page = await connection.client.strategy_report(name)
+        strategy = await connection.client.strategy(name)
+        if as_json:
+            print_document(strategy)
+            return ExitCode.OK
+        path = _page_here(name, strategy.report_path, page)
+        print_lines([str(path)])
+        if not webbrowser.open(path.as_uri()):
+            say("No browser was found: open this file in one, or set BROWSER.")
+        return ExitCode.OK
+
+    run_action(action)
+
+
 def validate_file(path: Path, as_json: bool) -> None:
     """Show every fault of a file."""
 
@@ -84,6 +104,15 @@ def validate_file(path: Path, as_json: bool) -> None:
         return ExitCode.OK if report.valid else ExitCode.USAGE
 
     run_action(action)
+
+
+def _page_here(name: str, stored: str | None, page: bytes) -> Path:
+    """Return a file on this machine that holds the page: the stored one, or a copy where that is on another machine."""
+    if stored is not None and Path(stored).is_file() and Path(stored).read_bytes() == page:
+        return Path(stored)
+    path = Path(tempfile.mkdtemp(prefix="ktrdr-")) / f"{name}.html"
+    path.write_bytes(page)
+    return path
 
 
 def _row(summary: StrategySummary) -> tuple[str, ...]:

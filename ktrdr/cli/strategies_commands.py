@@ -18,11 +18,20 @@ def list_strategies(limit: Limit = 50, cursor: Cursor = None, as_json: Json = Fa
 
 
 @app.command("show")
-def show(name: StrategyName, as_json: Json = False) -> None:
-    """Show a strategy's file and what was found about it."""
-    from ktrdr.cli.strategies_actions import show_strategy
+def show(
+    name: StrategyName,
+    open_report: Annotated[
+        bool, typer.Option("--open", help="Make report.html and open it in a browser; with --json, only say where.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a strategy's file and what was found about it, here or as a page with charts."""
+    from ktrdr.cli.strategies_actions import open_report_page, show_strategy
 
-    show_strategy(name, as_json)
+    if open_report:
+        open_report_page(name, as_json)
+    else:
+        show_strategy(name, as_json)
 
 
 @app.command("validate")

@@ -195,6 +195,10 @@ class ApiClient:
         """Return one strategy with its results."""
         return _read(StrategyDetail, await self._send("GET", f"{PREFIX}/strategies/{_segment(name)}"))
 
+    async def strategy_report(self, name: str) -> bytes:
+        """Return the page about a strategy, HTML, and have it put beside the strategy's other files."""
+        return (await self._send("GET", f"{PREFIX}/strategies/{_segment(name)}/report")).content
+
     async def validate_strategy(self, text: bytes) -> ValidationReport:
         """Return every fault of a strategy file."""
         return _read(ValidationReport, await self._send("POST", f"{PREFIX}/strategies/validate", yaml=text))

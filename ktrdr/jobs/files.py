@@ -1,9 +1,11 @@
 """Which files each phase leaves, the one that says that all are there last."""
 
+from ktrdr.strategy.store import REPORT_FILE
+
 MODEL_FILE = "model.safetensors"
 TRAINING_FILES = (MODEL_FILE, "predictions.parquet", "fitted_predictions.parquet", "training.json")
 BACKTEST_FILES = ("equity.parquet", "trades.parquet", "backtest.json")
-ASSESSMENT_FILES = ("assessment.json",)
+ASSESSMENT_FILES = (REPORT_FILE, "assessment.json")
 
 
 def trial_file(trial_id: str) -> str:

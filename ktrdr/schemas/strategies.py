@@ -54,7 +54,9 @@ class ResearchStrategy(Document):
 
 
 class StrategyDetail(ResearchStrategy):
-    """One strategy as people see it: what came of its exam too."""
+    """One strategy as people see it: what came of its exam too, and the page about it."""
+
+    report_path: str | None = Field(default=None, description="report.html on the server's machine; null if not made")
 
     exam: ExamDocument | None = Field(default=None, description="of exactly this file and model, if there was one")
 

@@ -18,6 +18,7 @@ from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.validation import parse_strategy
 
 STRATEGY_FILE = "strategy.yaml"
+REPORT_FILE = "report.html"
 _FILE_PATTERN = re.compile(r"[a-z][a-z0-9_]{0,63}\.json")
 
 
@@ -168,6 +169,15 @@ class StrategyStore:
     def write_json(self, name: str, filename: str, document: JsonValue) -> None:
         """Replace one JSON document beside a strategy."""
         self._shelf.write(self.path(name).name, filename, canonical_json(document))
+
+    def write_report(self, name: str, page: str) -> Path:
+        """Replace the page about a strategy, unless it says the same already, and return where it is."""
+        path = self.path(name) / REPORT_FILE
+        self._shelf.bring(name, lambda filename: filename == REPORT_FILE)
+        data = page.encode()
+        if not path.is_file() or path.read_bytes() != data:
+            self._shelf.write(name, REPORT_FILE, data)
+        return path
 
     def _documents(self, name: str) -> Path:
         path = self.path(name)

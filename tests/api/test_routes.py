@@ -63,6 +63,7 @@ def test_routes_are_those_of_the_design(client):
         "POST /backtests",
         "GET /strategies",
         "GET /strategies/{name}",
+        "GET /strategies/{name}/report",
         "POST /strategies/validate",
         "POST /strategies",
         "POST /strategies/designs",

@@ -52,7 +52,7 @@ RESULTS = (
     "equity.parquet",
     "trades.parquet",
 )
-EXPECTED_FILES = {*RESULTS, "strategy.yaml", "design.json", "assessment.json"}
+EXPECTED_FILES = {*RESULTS, "strategy.yaml", "design.json", "assessment.json", "report.html"}
 
 
 @dataclass(frozen=True)

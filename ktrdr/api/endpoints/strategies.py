@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse
 
 from ktrdr.api.composition import Composed
 from ktrdr.api.paging import Page
@@ -13,6 +14,10 @@ from ktrdr.schemas.problem import Problem
 from ktrdr.schemas.strategies import DesignRequest, StrategyDetail, StrategyList, ValidationReport
 
 router = APIRouter(prefix="/strategies", tags=["strategies"])
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+}
 _FILE_BODY = {
     "requestBody": {
         "required": True,
@@ -46,6 +51,15 @@ def list_strategies(composition: Composed, page: Page) -> StrategyList:
 def show_strategy(composition: Composed, name: str) -> StrategyDetail:
     """Return one strategy with everything that was found about it."""
     return composition.strategies.detail(name)
+
+
+@router.get("/{name}/report", response_class=HTMLResponse, responses={404: {"model": Problem}})
+def show_report(composition: Composed, name: str) -> HTMLResponse:
+    """Return one self-contained page about a strategy, as `report.html` beside it. It needs no network and no script.
+
+    Of research bars only: what came of an exam on the sealed ones is not in it.
+    """
+    return HTMLResponse(composition.strategies.report(name), headers=_PAGE_HEADERS)
 
 
 @router.post("/validate", openapi_extra=_FILE_BODY)

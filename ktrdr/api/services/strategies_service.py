@@ -1,5 +1,6 @@
 """Listing, reading, validating and storing strategies."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -15,6 +16,7 @@ from ktrdr.clock import Clock
 from ktrdr.errors import Conflict, NotFound, StrategyInvalid, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.market.store import BarStore
+from ktrdr.report.page import report_page
 from ktrdr.schemas.strategies import (
     DesignRequest,
     ResultDocument,
@@ -24,8 +26,10 @@ from ktrdr.schemas.strategies import (
     ValidationReport,
 )
 from ktrdr.strategy.specification import StrategySpecification
-from ktrdr.strategy.store import STRATEGY_FILE, StrategyStore
+from ktrdr.strategy.store import REPORT_FILE, STRATEGY_FILE, StrategyStore
 from ktrdr.strategy.validation import parse_strategy
+
+_logger = logging.getLogger(__name__)
 
 
 class StrategiesService:
@@ -90,10 +94,26 @@ class StrategiesService:
                 backtest=self._strategies.read_json(name, "backtest.json"),
                 assessment=self._strategies.read_json(name, "assessment.json"),
                 n_trials=self._ledger.count(),
+                report_path=self._report_path(name),
                 exam=self._vault.exam_of(specification),
                 after_exam=self._vault.is_after_exam(specification),
                 accepted_findings=[*self._accepted_findings(specification, training)],
             )
+
+    def report(self, name: str) -> str:
+        """Return the page about a strategy, made of its files as they are now; it is put beside them as well.
+
+        Raises:
+            InvalidInput: No strategy can have this name.
+            NotFound: There is none of this name.
+            StrategyInvalid: Its files were changed by hand into something invalid.
+        """
+        page = report_page(self._strategies, self._bars, name)
+        try:
+            self._strategies.write_report(name, page)
+        except OSError as error:  # a full disk keeps nobody from reading
+            _logger.warning("the report of %s is not kept: %s", name, error)
+        return page
 
     def validate(self, text: str) -> ValidationReport:
         """Return every fault of a strategy file, which is not stored."""
@@ -125,6 +145,10 @@ class StrategiesService:
                 reason="name_taken",
             )
         return self.detail(name)
+
+    def _report_path(self, name: str) -> str | None:
+        path = self._strategies.path(name) / REPORT_FILE
+        return str(path) if path.is_file() else None
 
     def _accepted_findings(
         self, specification: StrategySpecification, training: ResultDocument | None
