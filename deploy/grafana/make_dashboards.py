@@ -95,7 +95,7 @@ RESEARCH = [
         "Cycles by outcome",
         "Ends within the hour before each point.",
         16,
-        {"{{outcome}}": _grown("agent_cycles_total", "outcome", "1h")},
+        {"{{outcome}}": f"round({_grown('agent_cycles_total', 'outcome', '1h')})"},
     ),
     Drawing(
         "lines",
@@ -121,7 +121,7 @@ RESEARCH = [
         "Slow phases",
         "Of twenty phases within the time shown nineteen took less.",
         8,
-        {"{{phase}}": f"histogram_quantile(0.95, {_PHASES})"},
+        {"{{phase}}": f"histogram_quantile(0.95, {_PHASES}) >= 0"},
         "s",
     ),
     Drawing(

@@ -1,14 +1,21 @@
 """A real Prometheus scrapes a real server whose cycles end in every way, whose worker is killed and which restarts."""
 
+import json
 import os
+import re
 import signal
 import socket
 from collections import Counter
+from pathlib import Path
 
 import httpx
+import yaml
 from prometheus_server import check_metrics
 
 API = "/api/v1"
+DEPLOY = Path(__file__).parents[2] / "deploy"
+RULES = [DEPLOY / "prometheus" / "rules.yml", DEPLOY / "prometheus" / "alerts.yml"]
+METRIC_NAMES = re.compile(r"\b(?:agent|operations?|workers?|job|training|backtest|http|ktrdr|process)_[a-z_]+")
 ENDS = ("completed", "failed", "cancelled")
 REFUSED = "gate_failed:training:accuracy_below_threshold"
 STRATEGY = """
@@ -64,6 +71,38 @@ def compare(prometheus, http):
     assert prometheus.value("sum(operations_active)") == 0
 
 
+def panel_queries():
+    """Every query of every panel, by the panel's title and the query's legend, for the minutes that a journey takes."""
+    return {
+        (panel["title"], target["legendFormat"]): target["expr"]
+        .replace("$__rate_interval", "1m")
+        .replace("$__range", "10m")
+        for dashboard in (DEPLOY / "grafana" / "dashboards").glob("*.json")
+        for panel in json.loads(dashboard.read_text())["panels"]
+        for target in panel["targets"]
+    }
+
+
+def compare_panels(prometheus, http):
+    """Evaluate every panel and hold those that count against the list of operations; look at the alerts."""
+    queries = panel_queries()
+    empty = {key: query for key, query in queries.items() if not prometheus.has_finite_data(query)}
+    assert not empty
+    rules = [rule for path in RULES for group in yaml.safe_load(path.read_text())["groups"] for rule in group["rules"]]
+    asked = set(METRIC_NAMES.findall(" ".join([*queries.values(), *(rule["expr"] for rule in rules)])))
+    assert asked <= {name for (name,) in prometheus.query('count by (__name__) ({__name__!=""})', by="__name__")}
+    cycles = [each for each in list_operations(http) if each["type"] == "agent_research"]
+    ends = Counter(each["status"] for each in cycles)
+    ever = prometheus.query(queries["Cycles ever", "{{outcome}}"], by="outcome")
+    assert ever == {(outcome,): ends[outcome] for outcome in ENDS}
+    assert prometheus.query(queries["Failures by reason", "{{reason}}"], by="reason") == {(REFUSED,): ends["failed"]}
+    assert prometheus.value(queries["Workers lost", ""]) == 1
+    tokens = prometheus.query("sum by (kind) (agent_tokens_used_total)", by="kind")
+    assert prometheus.query("sum by (kind) (agent_tokens_used)", by="kind") == tokens
+    firing = prometheus.query('ALERTS{alertstate="firing"}', by="alertname")
+    assert firing == {("KtrdrWorkerLost",): 1}
+
+
 def test_counters_are_the_operations_listed_after_kills_and_restarts(workspace, free_port, start_prometheus):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -74,7 +113,8 @@ def test_counters_are_the_operations_listed_after_kills_and_restarts(workspace, 
     folder.mkdir(parents=True)
     (folder / "strategy.yaml").write_text(STRATEGY)
     server = workspace.serve(free_port)
-    prometheus = start_prometheus({"ktrdr": [f"127.0.0.1:{free_port}"], "worker": [f"127.0.0.1:{worker_port}"]})
+    targets = {"ktrdr": [f"127.0.0.1:{free_port}"], "ktrdr_worker": [f"127.0.0.1:{worker_port}"]}
+    prometheus = start_prometheus(targets, rules=RULES)
     with httpx.Client(base_url=f"http://127.0.0.1:{free_port}", timeout=20) as http:
         prometheus.wait_for_scrape("ktrdr")
         assert prometheus.query("agent_cycles_total", by="outcome") == {(outcome,): 0 for outcome in ENDS}
@@ -83,7 +123,7 @@ def test_counters_are_the_operations_listed_after_kills_and_restarts(workspace, 
 
         survivor = trigger(http, seed=2, bypass_gates=True)
         workspace.wait_for(lambda: in_phase(http, survivor, "training") and workspace.job_pids("training"))
-        prometheus.wait_for_scrape("worker")
+        prometheus.wait_for_scrape("ktrdr_worker")
         worker = http.get(f"{API}/workers").json()["workers"][0]
         os.kill(worker["pid"], signal.SIGKILL)
         workspace.wait_for(lambda: status(http, survivor) == "completed")
@@ -95,6 +135,8 @@ def test_counters_are_the_operations_listed_after_kills_and_restarts(workspace, 
         assert prometheus.value("operation_takeovers_total") >= 1
         assert prometheus.value("workers_lost") == 1
         assert prometheus.query("workers_live", by="queue") == {("cycles",): 1, ("compute",): 1}
+
+        compare_panels(prometheus, http)
 
         server.send_signal(signal.SIGTERM)
         server.wait(20)
