@@ -108,12 +108,15 @@ class StrategiesService:
 
         Raises:
             StrategyInvalid: The file has faults.
+            InvalidInput: Something in it would know the future (`leak_found`). Without its market's bars it is stored,
+                and only the training asserts its rows.
             Conflict: Another strategy has this name (`name_taken`); storing the same one again is fine.
             WorkspaceUnusable: The folder cannot be written.
         """
         specification = parse_strategy(text)
         name = specification.name
         if not self._strategies.exists(name):
+            self._refuse_leaks(specification)
             try:
                 self._publish(name, text)
             except OSError as error:
@@ -125,6 +128,12 @@ class StrategiesService:
                 reason="name_taken",
             )
         return self.detail(name)
+
+    def _refuse_leaks(self, specification: StrategySpecification) -> None:
+        try:
+            self._intake.refuse_leaks(specification)
+        except NotFound:
+            return  # the market is not imported yet
 
     def _accepted_findings(
         self, specification: StrategySpecification, training: ResultDocument | None
