@@ -8,6 +8,7 @@ Signals need no check of their own: they come from features by a fitted model, r
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,7 +201,8 @@ def with_foreign_future(bars: Bars, cut: int, *, seed: int) -> Bars:
         "close": close,
         "volume": bars.volume[cut:] * rng.uniform(2.0, 20.0, n_bars) + 1.0,
     }
-    return replace(bars, **{name: np.append(getattr(bars, name)[:cut], column) for name, column in columns.items()})
+    joined: dict[str, Any] = {name: np.append(getattr(bars, name)[:cut], later) for name, later in columns.items()}
+    return replace(bars, **joined)
 
 
 def cut_points(first: int, n_bars: int, n_cuts: int = N_CUTS) -> NDArray[np.intp]:
