@@ -11,6 +11,7 @@ from ktrdr.agents.records import DESIGN_FILE, DesignRecord
 from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
 from ktrdr.errors import Conflict, StrategyInvalid
+from ktrdr.evaluation.firewall import recipe_of, refuse_leaks
 from ktrdr.indicators.catalogue import CATALOGUE
 from ktrdr.market.store import BarStore
 from ktrdr.strategy.specification import StrategySpecification
@@ -74,6 +75,16 @@ class DesignIntake:
                 raise StrategyInvalid(faults)
         return specification
 
+    def refuse_leaks(self, specification: StrategySpecification) -> None:
+        """Return if nothing of a strategy knows the future on its market's research bars.
+
+        Raises:
+            InvalidInput: Something does (`leak_found`).
+            NotFound: The market is not stored.
+        """
+        bars = self._bars.load_research(specification.symbol, specification.timeframe)
+        refuse_leaks(specification.name, recipe_of(specification), bars)
+
     def store(self, design: Design, origin: DesignOrigin) -> StrategySpecification:
         """Store a design under the name it gives, and return it; raises as `prepare` and `PreparedDesign.publish`."""
         prepared = self.prepare(design, origin)
@@ -85,6 +96,7 @@ class DesignIntake:
 
         Raises:
             StrategyInvalid: With every fault.
+            InvalidInput: Something in it would know the future (`leak_found`).
             NotFound: Its market or a parent strategy is not stored.
             Conflict: It is a near-copy of a stored one (`near_copy`), or as `check`.
             OSError: The workspace cannot be written.
@@ -99,6 +111,7 @@ class DesignIntake:
                 "Test another idea, another market or clearly other parameters",
                 reason="near_copy",
             )
+        self.refuse_leaks(specification)
         record = DesignRecord(
             **asdict(origin),
             strategy_sha256=specification.sha256(),

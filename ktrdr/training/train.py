@@ -23,6 +23,7 @@ from ktrdr.training.network import column_names, make_stack
 from ktrdr.training.nulls import N_SHIFTS, measure_nulls
 from ktrdr.training.parts import TrainingPart, prepare_part, usable_rows
 from ktrdr.training.predictions import Predictions
+from ktrdr.training.purging import require_purged
 from ktrdr.training.report import (
     Calibration,
     FoldDates,
@@ -113,7 +114,7 @@ def train_strategy(
     Raises:
         InvalidInput: `seed` is negative.
         OperationFailed: The strategy cannot be trained on these bars: `too_few_bars`, `no_labels`,
-            `single_class_labels`, `fuzzy_set_degenerate`, `training_diverged`.
+            `single_class_labels`, `fuzzy_set_degenerate`, `training_diverged`; `leak_found`, a fault of ours.
     """
     if seed < 0:
         raise InvalidInput(f"need a seed >= 0, was {seed!r}", reason="invalid_seed")
@@ -168,6 +169,9 @@ def _prepare_parts(
     for fold in folds:
         test_bars = np.arange(max(fold.test_start, inputs.first_row), fold.test_stop)
         name = f"fold {fold.index}"
+        require_purged(
+            name, fold.training, label_end=labels.end, first_row=inputs.first_row, test_start=fold.test_start
+        )
         part = prepare_part(specification, inputs, labels, name=name, training=fold.training, test_bars=test_bars)
         if len(test_bars) == 0:  # asked last: where the warm-up reaches this far, the training part is empty too
             raise OperationFailed(
@@ -178,6 +182,7 @@ def _prepare_parts(
         parts.append(part)
         on_lap("training.fold", {"fold": fold.index, **_row_counts(part)})
     training = split_training_part(rows, labels.end, len(bars))
+    require_purged("the final model", training, label_end=labels.end, first_row=inputs.first_row, test_start=len(bars))
     no_bars = np.empty(0, dtype=np.intp)
     final = prepare_part(specification, inputs, labels, name="the final model", training=training, test_bars=no_bars)
     on_lap("training.final_part", _row_counts(final))

@@ -128,12 +128,15 @@ class StrategiesService:
 
         Raises:
             StrategyInvalid: The file has faults.
+            InvalidInput: Something in it would know the future (`leak_found`). Without its market's bars it is stored,
+                and only the training asserts its rows.
             Conflict: Another strategy has this name (`name_taken`); storing the same one again is fine.
             WorkspaceUnusable: The folder cannot be written.
         """
         specification = parse_strategy(text)
         name = specification.name
         if not self._strategies.exists(name):
+            self._refuse_leaks(specification)
             try:
                 self._publish(name, text)
             except OSError as error:
@@ -149,6 +152,12 @@ class StrategiesService:
     def _report_path(self, name: str) -> str | None:
         path = self._strategies.path(name) / REPORT_FILE
         return str(path) if path.is_file() else None
+
+    def _refuse_leaks(self, specification: StrategySpecification) -> None:
+        try:
+            self._intake.refuse_leaks(specification)
+        except NotFound:
+            return  # the market is not imported yet
 
     def _accepted_findings(
         self, specification: StrategySpecification, training: ResultDocument | None
