@@ -10,13 +10,33 @@ from pydantic import JsonValue
 
 from ktrdr.database.engine import Database
 from ktrdr.errors import OperationFailed
-from ktrdr.operations.engine_tables import APPLICATION_VERSION, IN_FLIGHT, operations_engine, polling_engine
+from ktrdr.operations.engine_tables import (
+    APPLICATION_VERSION,
+    IN_FLIGHT,
+    STATUS_BY_ENGINE_STATUS,
+    operations_engine,
+    polling_engine,
+)
 from ktrdr.operations.turns import next_turn, read_turns
 
 # The reason of what can no longer be done in an operation's name. It never ends up on one: its word does not count.
 TAKEN_OVER = "taken_over"
 _TABLE = SystemSchema.workflow_status
 _OURS_TO_RUN = (IN_FLIGHT, _TABLE.c.application_version == APPLICATION_VERSION)
+_CHILD, _STEPS = _TABLE.alias("child"), SystemSchema.operation_outputs
+_HAS_ENDED = _CHILD.c.status.in_([name for name, status in STATUS_BY_ENGINE_STATUS.items() if status.is_terminal])
+_CHILDREN = _CHILD.c.parent_workflow_id == _TABLE.c.workflow_uuid
+# `marks`: how many steps and ended children an operation has. Any other number than before, and it got on.
+_RUN_BY = sa.select(
+    _TABLE.c.workflow_uuid,
+    _TABLE.c.recovery_attempts,
+    _TABLE.c.attributes,
+    sa.exists().where(_CHILDREN, ~_HAS_ENDED).label("waits"),
+    (
+        sa.select(sa.func.count()).where(_STEPS.c.workflow_uuid == _TABLE.c.workflow_uuid).scalar_subquery()
+        + sa.select(sa.func.count()).where(_CHILDREN, _HAS_ENDED).scalar_subquery()
+    ).label("marks"),
+).where(*_OURS_TO_RUN, _TABLE.c.status == "PENDING")
 
 
 class Ownership:
@@ -66,15 +86,33 @@ class Ownership:
         with self._polling_engine.connect() as connection:
             return _is_held(connection, owner, operation_id, lock=False)
 
-    def forgive(self, executor_id: str) -> None:
-        """Take what an executor runs off the count of takeovers: its worker leaves in order and dies of nothing."""
-        mine = (_TABLE.c.executor_id == executor_id, _TABLE.c.recovery_attempts > 0)
+    def settle_takeovers(self, executor_id: str, *, left_in_order: bool) -> None:
+        """Set what the end of a worker costs each operation that it ran, of the few takeovers that one has.
+
+        It costs nothing what waits for a child, and nothing at all where the worker left in order: they killed nobody.
+        Whatever has recorded a step since it was last taken over, or has lost a child, begins to count anew. Settled
+        twice, a worker's end costs the same; settle it before its work is put back.
+        """
+        query = _RUN_BY.where(_TABLE.c.executor_id == executor_id).order_by(_TABLE.c.workflow_uuid)
         with self._engine.begin() as connection:
-            connection.execute(
-                sa.update(_TABLE)
-                .where(*_OURS_TO_RUN, _TABLE.c.status == "PENDING", *mine)
-                .values(recovery_attempts=_TABLE.c.recovery_attempts - 1)
-            )
+            if self._is_sqlite:
+                connection.execute(sa.text("BEGIN IMMEDIATE"))
+            else:
+                query = query.with_for_update(of=_TABLE)
+            for row in connection.execute(query).all():
+                attributes = row.attributes or {}
+                last = attributes.get("takeover") or {}
+                if last.get("from") == executor_id:
+                    continue
+                # The engine counts executions, and this one already.
+                counted = 0 if last.get("marks") != row.marks else max(row.recovery_attempts - 1, 0)
+                cost = 0 if left_in_order or row.waits else 1
+                takeover = {"from": executor_id, "marks": row.marks}
+                connection.execute(
+                    sa.update(_TABLE)
+                    .where(_TABLE.c.workflow_uuid == row.workflow_uuid)
+                    .values(recovery_attempts=counted + cost, attributes={**attributes, "takeover": takeover})
+                )
 
     @contextmanager
     def held(self, owner: str, operation_id: str) -> Iterator[None]:

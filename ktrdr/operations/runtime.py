@@ -172,7 +172,7 @@ class WorkerRuntime:
         for companion in self._companions:
             companion.stop(COMPANION_STOP_S)
         with suppress(SQLAlchemyError):  # a database that is away: then it counts
-            self._ownership.forgive(self._lease.executor_id)
+            self._ownership.settle_takeovers(self._lease.executor_id, left_in_order=True)
         self._lease.release()
 
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:
@@ -224,6 +224,7 @@ class WorkerRuntime:
         self._take_up_again(mine - attended - self._attended())
         for executor_id in self._lease.gone({*running}):
             _logger.warning("taking over the work of %s: %s", executor_id, ", ".join(running[executor_id]))
+            self._ownership.settle_takeovers(executor_id, left_in_order=False)
             for operation_id in running[executor_id]:
                 self._requeue(operation_id, executor_id)
 

@@ -48,6 +48,7 @@ MAX_PAGE = 200
 METADATA_PREFIX = "metadata."
 
 _ACTIVE = [name for name, status in STATUS_BY_ENGINE_STATUS.items() if not status.is_terminal]
+_GIVEN_UP = ("CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 # The store has a method named `list`, which hides the type in its annotations.
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
@@ -294,13 +295,13 @@ class OperationStore:
         return self.get(operation_id)
 
     def cancel_orphans(self) -> None:
-        """Cancel operations that still wait or run although their parent was cancelled."""
+        """Cancel operations that still wait or run although their parent was cancelled, or given up as lost."""
         child = SystemSchema.workflow_status
         parent = child.alias("parent")
         query = (
             sa.select(child.c.workflow_uuid)
             .join(parent, parent.c.workflow_uuid == child.c.parent_workflow_id)
-            .where(sa.or_(IN_FLIGHT, child.c.status == "DELAYED"), parent.c.status == "CANCELLED")
+            .where(sa.or_(IN_FLIGHT, child.c.status == "DELAYED"), parent.c.status.in_(_GIVEN_UP))
         )
 
         def orphans() -> Sequence[str]:
