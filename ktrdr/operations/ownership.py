@@ -90,8 +90,9 @@ class Ownership:
         """Set what the end of a worker costs each operation that it ran, of the few takeovers that one has.
 
         It costs nothing what waits for a child, and nothing at all where the worker left in order: they killed nobody.
-        Whatever has recorded a step since it was last taken over, or has lost a child, begins to count anew. Settled
-        twice, a worker's end costs the same; settle it before its work is put back.
+        Whatever got on since it was last taken over begins to count anew: it recorded a step, a child of it ended, or
+        the percentage of its progress is higher than ever in this step. Settled twice, a worker's end costs the same;
+        settle it before its work is put back.
         """
         query = _RUN_BY.where(_TABLE.c.executor_id == executor_id).order_by(_TABLE.c.workflow_uuid)
         with self._engine.begin() as connection:
@@ -104,10 +105,12 @@ class Ownership:
                 last = attributes.get("takeover") or {}
                 if last.get("from") == executor_id:
                     continue
+                percentage = (attributes.get("progress") or {}).get("percentage", 0.0)
+                best = last["percentage"] if last.get("marks") == row.marks else -1.0
                 # The engine counts executions, and this one already.
-                counted = 0 if last.get("marks") != row.marks else max(row.recovery_attempts - 1, 0)
+                counted = 0 if percentage > best else max(row.recovery_attempts - 1, 0)
                 cost = 0 if left_in_order or row.waits else 1
-                takeover = {"from": executor_id, "marks": row.marks}
+                takeover = {"from": executor_id, "marks": row.marks, "percentage": max(percentage, best)}
                 connection.execute(
                     sa.update(_TABLE)
                     .where(_TABLE.c.workflow_uuid == row.workflow_uuid)
