@@ -16,7 +16,6 @@ from ktrdr.clock import epoch_ms
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.store import OperationStore
 
-FIRST_STEP_NAME = "start"  # of every operation: recorded before it has done anything
 _EXECUTIONS = "executions"
 _TABLE = SystemSchema.workflow_status
 
@@ -40,12 +39,6 @@ def read_executions(store: OperationStore, operation_ids: Sequence[str]) -> dict
     with store.reading() as connection:
         rows = connection.execute(query).all()
     return {row[0]: [Execution(**each) for each in (row[1] or {}).get(_EXECUTIONS, [])] for row in rows}
-
-
-def last_begun_at_ms(attributes: Mapping[str, Any] | None) -> int | None:
-    """Return when the last execution that a row's attributes tell of began, None before the first."""
-    executions = (attributes or {}).get(_EXECUTIONS)
-    return int(executions[-1]["began_ms"]) if executions else None
 
 
 def count_takeovers(attributes: Mapping[str, Any] | None) -> int:

@@ -1,6 +1,6 @@
 """Which execution holds which operation, and what only that one may do."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -9,17 +9,34 @@ from dbos._schemas.system_database import SystemSchema
 from pydantic import JsonValue
 
 from ktrdr.database.engine import Database
-from ktrdr.database.lock import exclusive_lock
 from ktrdr.errors import OperationFailed
-from ktrdr.operations.engine_tables import APPLICATION_VERSION, IN_FLIGHT, operations_engine, polling_engine
-from ktrdr.operations.executions import FIRST_STEP_NAME, last_begun_at_ms
+from ktrdr.operations.engine_tables import (
+    APPLICATION_VERSION,
+    IN_FLIGHT,
+    STATUS_BY_ENGINE_STATUS,
+    operations_engine,
+    polling_engine,
+)
 from ktrdr.operations.turns import next_turn, read_turns
 
 # The reason of what can no longer be done in an operation's name. It never ends up on one: its word does not count.
 TAKEN_OVER = "taken_over"
-_TAKEOVER_LOCK = "takeover"
 _TABLE = SystemSchema.workflow_status
 _OURS_TO_RUN = (IN_FLIGHT, _TABLE.c.application_version == APPLICATION_VERSION)
+_CHILD, _STEPS = _TABLE.alias("child"), SystemSchema.operation_outputs
+_HAS_ENDED = _CHILD.c.status.in_([name for name, status in STATUS_BY_ENGINE_STATUS.items() if status.is_terminal])
+_CHILDREN = _CHILD.c.parent_workflow_id == _TABLE.c.workflow_uuid
+# `marks`: how many steps and ended children an operation has. Any other number than before, and it got on.
+_RUN_BY = sa.select(
+    _TABLE.c.workflow_uuid,
+    _TABLE.c.recovery_attempts,
+    _TABLE.c.attributes,
+    sa.exists().where(_CHILDREN, ~_HAS_ENDED).label("waits"),
+    (
+        sa.select(sa.func.count()).where(_STEPS.c.workflow_uuid == _TABLE.c.workflow_uuid).scalar_subquery()
+        + sa.select(sa.func.count()).where(_CHILDREN, _HAS_ENDED).scalar_subquery()
+    ).label("marks"),
+).where(*_OURS_TO_RUN, _TABLE.c.status == "PENDING")
 
 
 class Ownership:
@@ -30,7 +47,6 @@ class Ownership:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
         self._is_sqlite = database.is_sqlite
         self._engine = operations_engine(database)
         self._polling_engine = polling_engine(database)
@@ -80,46 +96,36 @@ class Ownership:
         with self._polling_engine.connect() as connection:
             return _is_held(connection, owner, operation_id, lock=False)
 
-    def forgive(self, executor_id: str) -> None:
-        """Take what an executor runs off the count of takeovers: its worker leaves in order and dies of nothing."""
-        self._forgive(sa.true(), executor_id)
+    def settle_takeovers(self, executor_id: str, *, left_in_order: bool) -> None:
+        """Set what the end of a worker costs each operation that it ran, of the few takeovers that one has.
 
-    def _forgive(self, which: sa.ColumnElement[bool], executor_id: str) -> None:
-        charged = (_TABLE.c.executor_id == executor_id, _TABLE.c.recovery_attempts > 0)
-        with self._engine.begin() as connection:
-            connection.execute(
-                sa.update(_TABLE)
-                .where(*_OURS_TO_RUN, _TABLE.c.status == "PENDING", which, *charged)
-                .values(recovery_attempts=_TABLE.c.recovery_attempts - 1)
-            )
-
-    def requeue(self, operation_id: str, executor_id: str, put_back: Callable[[], object]) -> None:
-        """Put an operation of an executor that is gone back into its queue, where nobody else has done so.
-
-        It counts as a takeover unless the operation has nothing to do with its worker's death: it waits for a child, or
-        it has recorded a step since it began there. So what ends after so many takeovers is what kills its worker at
-        the same place each time.
+        It costs nothing what waits for a child, and nothing at all where the worker left in order: they killed nobody.
+        Whatever got on since it was last taken over begins to count anew: it recorded a step, a child of it ended, or
+        the percentage of its progress is higher than ever in this step. Settled twice, a worker's end costs the same;
+        settle it before its work is put back.
         """
-        with exclusive_lock(self._database, _TAKEOVER_LOCK):
-            if self._is_blameless(operation_id):
-                self._forgive(_TABLE.c.workflow_uuid == operation_id, executor_id)
-            put_back()
-
-    def _is_blameless(self, operation_id: str) -> bool:
-        child, steps = _TABLE.alias("child"), SystemSchema.operation_outputs
-        waits = sa.select(child.c.workflow_uuid).where(
-            child.c.parent_workflow_id == operation_id, child.c.status.in_(["ENQUEUED", "PENDING", "DELAYED"])
-        )
-        last_step = sa.select(sa.func.max(steps.c.completed_at_epoch_ms)).where(
-            steps.c.workflow_uuid == operation_id, steps.c.function_name != FIRST_STEP_NAME
-        )
-        attributes = sa.select(_TABLE.c.attributes).where(_TABLE.c.workflow_uuid == operation_id)
-        with self._engine.connect() as connection:
-            if connection.execute(waits.limit(1)).first() is not None:
-                return True
-            recorded_at_ms = connection.execute(last_step).scalar_one()
-            began_at_ms = last_begun_at_ms(connection.execute(attributes).scalar_one())
-        return recorded_at_ms is not None and began_at_ms is not None and recorded_at_ms >= began_at_ms
+        query = _RUN_BY.where(_TABLE.c.executor_id == executor_id).order_by(_TABLE.c.workflow_uuid)
+        with self._engine.begin() as connection:
+            if self._is_sqlite:
+                connection.execute(sa.text("BEGIN IMMEDIATE"))
+            else:
+                query = query.with_for_update(of=_TABLE)
+            for row in connection.execute(query).all():
+                attributes = row.attributes or {}
+                last = attributes.get("takeover") or {}
+                if last.get("from") == executor_id:
+                    continue
+                percentage = (attributes.get("progress") or {}).get("percentage", 0.0)
+                best = last["percentage"] if last.get("marks") == row.marks else -1.0
+                # The engine counts executions, and this one already.
+                counted = 0 if percentage > best else max(row.recovery_attempts - 1, 0)
+                cost = 0 if left_in_order or row.waits else 1
+                takeover = {"from": executor_id, "marks": row.marks, "percentage": max(percentage, best)}
+                connection.execute(
+                    sa.update(_TABLE)
+                    .where(_TABLE.c.workflow_uuid == row.workflow_uuid)
+                    .values(recovery_attempts=counted + cost, attributes={**attributes, "takeover": takeover})
+                )
 
     @contextmanager
     def held(self, owner: str, operation_id: str) -> Iterator[None]:

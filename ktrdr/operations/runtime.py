@@ -23,7 +23,7 @@ from ktrdr.database.patience import is_connection_lost, patiently
 from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.operations.engine_tables import APPLICATION_VERSION
-from ktrdr.operations.executions import FIRST_STEP_NAME, note_execution
+from ktrdr.operations.executions import note_execution
 from ktrdr.operations.leases import WorkerLease, WorkerLeases
 from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.ownership import Ownership
@@ -174,7 +174,7 @@ class WorkerRuntime:
         for companion in self._companions:
             companion.stop(COMPANION_STOP_S)
         with suppress(SQLAlchemyError):  # a database that is away: then it counts
-            self._ownership.forgive(self._lease.executor_id)
+            self._ownership.settle_takeovers(self._lease.executor_id, left_in_order=True)
         self._lease.release()
 
     def _subject(self, operation_id: str) -> LogSubject:
@@ -189,7 +189,7 @@ class WorkerRuntime:
             note_execution(self._store, work.operation_id, self._services.executor_id, epoch_ms(self._services.clock()))
             is_noted = True
 
-        await work.step(FIRST_STEP_NAME, note)
+        await work.step("start", note)
         if not is_noted:
             await patiently(note)
 
@@ -241,6 +241,7 @@ class WorkerRuntime:
         mine = {*running.pop(self._lease.executor_id, ())}
         self._take_up_again(mine - attended - self._attended())
         for executor_id in self._lease.gone({*running}):
+            self._ownership.settle_takeovers(executor_id, left_in_order=False)
             for operation_id in running[executor_id]:
                 with logging_about(self._subject(operation_id)):
                     _logger.warning("operation %s: %s is gone, taking over its work", operation_id, executor_id)
@@ -263,8 +264,7 @@ class WorkerRuntime:
     def _requeue(self, operation_id: str, executor_id: str) -> None:
         # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly. It does nothing where
         # another worker was quicker.
-        put_back = partial(self._engine._sys_db.reenqueue_for_recovery, operation_id, [executor_id], PHASES_QUEUE)
-        self._ownership.requeue(operation_id, executor_id, put_back)
+        self._engine._sys_db.reenqueue_for_recovery(operation_id, [executor_id], PHASES_QUEUE)
 
 
 class _Lookout:

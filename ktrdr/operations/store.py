@@ -53,6 +53,7 @@ TRIGGER_LOCK = "trigger"
 MAX_PAGE = 200
 
 _ACTIVE = [name for name, status in STATUS_BY_ENGINE_STATUS.items() if not status.is_terminal]
+_GIVEN_UP = ("CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 # The store has a method named `list`, which hides the type in its annotations.
 Operations = list[Operation]
 Rows = list[sa.RowMapping]
@@ -62,7 +63,6 @@ _WHOLE_SECOND_MS = 1000
 _LATEST_WRITE_MS = 3_600_000
 MIN_FRAGMENT_CHARACTERS, MAX_CANDIDATES = 4, 10
 _CANCEL_SWEEPS = 20
-_LEAVES_ORPHANS = ("CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _CANCEL_SWEEP_PAUSE_S = 0.05
 
 
@@ -294,13 +294,13 @@ class OperationStore:
         return self.get(operation_id)
 
     def cancel_orphans(self) -> None:
-        """Cancel operations that still wait or run although their parent was cancelled, or given up."""
+        """Cancel operations that still wait or run although their parent was cancelled, or given up as lost."""
         child = SystemSchema.workflow_status
         parent = child.alias("parent")
         query = (
             sa.select(child.c.workflow_uuid)
             .join(parent, parent.c.workflow_uuid == child.c.parent_workflow_id)
-            .where(sa.or_(IN_FLIGHT, child.c.status == "DELAYED"), parent.c.status.in_(_LEAVES_ORPHANS))
+            .where(sa.or_(IN_FLIGHT, child.c.status == "DELAYED"), parent.c.status.in_(_GIVEN_UP))
         )
 
         def orphans() -> Sequence[str]:

@@ -112,6 +112,7 @@ class Siege:
                 time.sleep(0.3)
             self._agenda.clear()
             self._away.clear()
+            self._replace_the_dead()
             return self._wait_for_rest(evidence)
         finally:
             evidence.close()

@@ -12,9 +12,10 @@ from fickle_provider import FickleProvider
 from invariants import violations
 from siege import Siege
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(2400)]
 N_CYCLES = int(os.environ.get("KTRDR_CHAOS_CYCLES") or 100)
-DEATH_EVERY_S, PATIENCE_S = 6.0, 3000.0
+DEATH_EVERY_S = float(os.environ.get("KTRDR_CHAOS_DEATH_EVERY_S") or 10.0)
+PATIENCE_S = 1800.0
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])

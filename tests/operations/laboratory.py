@@ -73,16 +73,6 @@ class Laboratory:
                 sa.select(table.c.owner_xid).where(table.c.workflow_uuid == operation_id)
             ).scalar()
 
-    def give_up(self, operation_id):
-        """Have an operation end as one does that was taken over too often."""
-        table = SystemSchema.workflow_status
-        with operations_engine(self.database).begin() as connection:
-            connection.execute(
-                sa.update(table)
-                .where(table.c.workflow_uuid == operation_id)
-                .values(status="MAX_RECOVERY_ATTEMPTS_EXCEEDED", owner_xid=None)
-            )
-
     def spend_takeovers(self, operation_id):
         """Have an operation look as if as many workers had died of it as may."""
         table = SystemSchema.workflow_status
@@ -92,6 +82,27 @@ class Laboratory:
                 .where(table.c.workflow_uuid == operation_id)
                 .values(recovery_attempts=MAX_TAKEOVERS + 1)
             )
+
+    def give_up(self, operation_id):
+        """Have an operation look as the engine leaves one that has spent its takeovers."""
+        table = SystemSchema.workflow_status
+        lost = {"status": "MAX_RECOVERY_ATTEMPTS_EXCEEDED", "owner_xid": None, "queue_name": None}
+        with operations_engine(self.database).begin() as connection:
+            connection.execute(sa.update(table).where(table.c.workflow_uuid == operation_id).values(**lost))
+
+    def executions(self, operation_id):
+        """Return how many executions count against an operation's takeovers, with the one that runs."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.recovery_attempts).where(table.c.workflow_uuid == operation_id)
+        with operations_engine(self.database).connect() as connection:
+            return connection.execute(query).scalar()
+
+    def steps(self, operation_id):
+        """Return the names of the steps that an operation remembers."""
+        table = SystemSchema.operation_outputs
+        query = sa.select(table.c.function_name).where(table.c.workflow_uuid == operation_id)
+        with operations_engine(self.database).connect() as connection:
+            return connection.execute(query).scalars().all()
 
     def runs(self):
         return [int(line) for line in self.log.read_text().split()] if self.log.exists() else []

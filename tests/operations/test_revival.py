@@ -64,6 +64,21 @@ def test_a_child_that_runs_in_its_parents_worker_goes_on_without_repeating_its_f
     assert laboratory.runs() == [1, 2, 2]
 
 
+def test_the_child_of_a_parent_given_up_as_lost_is_cancelled_and_comes_back_with_it(laboratory):
+    laboratory.start_worker()
+    parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=2.0)
+    laboratory.wait_until(lambda: laboratory.runs())
+    laboratory.give_up(parent_id)
+    [child] = laboratory.store.children(parent_id)
+    assert laboratory.wait_for_end(child.operation_id).status is OperationStatus.CANCELLED
+    [job] = laboratory.runs()
+    laboratory.wait_until(lambda: not is_alive(job), timeout_s=2)
+    assert laboratory.store.get(parent_id).error.reason == "worker_lost"
+    revive(laboratory, parent_id)
+    assert laboratory.wait_for_end(parent_id).result["child"] == {"answer": 42}
+    assert len(laboratory.runs()) == 2
+
+
 @pytest.mark.parametrize("gone", ["child", "worker"])
 def test_a_failed_family_is_tried_again_from_the_child_that_failed(laboratory, gone):
     if gone == "child":

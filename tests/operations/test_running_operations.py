@@ -10,6 +10,7 @@ from laboratory import is_alive
 from ktrdr.errors import Conflict, InvalidInput, NotFound
 from ktrdr.operations.leases import live_workers
 from ktrdr.operations.operation import OperationStatus
+from ktrdr.operations.runtime import MAX_TAKEOVERS
 from ktrdr.telemetry.log_files import read_log
 
 
@@ -159,6 +160,36 @@ def test_an_operation_that_kills_every_worker_fails_after_three_takeovers(any_la
     assert len(laboratory.runs()) == 4
 
 
+def test_a_death_costs_nothing_what_waits_for_a_child_and_new_steps_begin_to_count_anew(laboratory):
+    limit = MAX_TAKEOVERS + 1
+    laboratory.start_worker(queues="compute")
+    parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=6.0, inner_seconds=1.5)
+
+    def next_worker(counted):
+        worker = laboratory.start_worker(queues="cycles")
+        laboratory.wait_until(lambda: laboratory.ownership.running().get(worker.name))
+        laboratory.wait_until(lambda: laboratory.executions(parent_id) == counted)
+        return worker
+
+    first = next_worker(1)
+    laboratory.wait_until(lambda: "wait_for_start" in laboratory.steps(parent_id))
+    laboratory.spend_takeovers(parent_id)
+    first.kill()
+    second = next_worker(1)  # it got on before that death, and waited at it
+    laboratory.spend_takeovers(parent_id)
+    second.kill()
+    third = next_worker(limit)  # it did not get on, but waited
+    laboratory.wait_until(lambda: laboratory.store.list(type="toy_inner", status=OperationStatus.RUNNING).operations)
+    [inner] = laboratory.store.list(type="toy_inner").operations
+    laboratory.wait_until(lambda: laboratory.steps(inner.operation_id))
+    laboratory.spend_takeovers(inner.operation_id)
+    third.kill()
+    next_worker(1)
+    laboratory.wait_until(lambda: laboratory.executions(inner.operation_id) == 2)  # it worked, and had begun
+    assert laboratory.wait_for_end(parent_id).result == {"child": {"answer": 42}, "inner": "inner done"}
+    assert len(laboratory.runs()) == 1
+
+
 def test_a_worker_that_leaves_in_order_costs_its_operation_no_takeover(any_laboratory):
     laboratory = any_laboratory
     operation_id = laboratory.enqueue(seconds=1.5)
@@ -170,30 +201,6 @@ def test_a_worker_that_leaves_in_order_costs_its_operation_no_takeover(any_labor
             worker.terminate()
             assert worker.wait(5) == 0
     assert laboratory.wait_for_end(operation_id).result == {"answer": 42}
-
-
-def test_a_parent_that_waits_for_its_child_is_not_given_up_for_the_deaths_of_its_workers(any_laboratory):
-    laboratory = any_laboratory
-    parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=1.5)
-    for run in range(2):
-        worker = laboratory.start_worker()
-        laboratory.wait_until(lambda run=run: len(laboratory.runs()) == run + 1)
-        if run == 0:
-            laboratory.spend_takeovers(parent_id)
-            worker.kill()
-            worker.wait()
-    assert laboratory.wait_for_end(parent_id).status is OperationStatus.COMPLETED
-
-
-def test_what_an_operation_started_ends_with_it_when_it_is_given_up(laboratory):
-    laboratory.start_worker()
-    parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=30)
-    laboratory.wait_until(lambda: laboratory.runs())
-    (job,) = laboratory.runs()
-    (child,) = laboratory.store.children(parent_id)
-    laboratory.give_up(parent_id)
-    assert laboratory.wait_for_end(child.operation_id).status is OperationStatus.CANCELLED
-    laboratory.wait_until(lambda: not is_alive(job))
 
 
 def test_an_operation_whose_end_could_not_be_written_on_a_full_disk_goes_on_when_there_is_room(laboratory):
