@@ -15,7 +15,7 @@ def list_strategies(as_json: Json = False) -> None:
 
 @app.command("show")
 def show(name: StrategyName, as_json: Json = False) -> None:
-    """Show a strategy's file and what was found about it."""
+    """Show a strategy's file, the rules that its network has learned, and what was found about it."""
     from ktrdr.cli.strategies_actions import show_strategy
 
     show_strategy(name, as_json)
