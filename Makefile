@@ -3,17 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
 
-.PHONY: demo test test-slow check fuzz bench budget-race chaos clean
+.PHONY: demo test test-slow check fuzz bench dashboards budget-race chaos clean
 
 ## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
 demo: .venv/.runtime
 	@mkdir -p $(DEMO)
 	$(BIN)/ktrdr --workspace $(DEMO) data samples
-	$(BIN)/ktrdr --workspace $(DEMO) agent trigger --model offline --until-completed 5
+	$(BIN)/ktrdr --workspace $(DEMO) agent trigger --designer offline --until-completed 5
 
-## test: install and run every test, one file after the other in each of two processes
+## test: install and run every test, one file after the other in each of three processes: much of it waits
 test: .venv/.dev
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	$(BIN)/pytest --numprocesses 3 --dist loadfile
 
 ## test-slow: simulations of coverage, uniformity and skill that take minutes
 test-slow: .venv/.dev
@@ -35,11 +35,15 @@ fuzz: .venv/.dev
 bench: .venv/.dev
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
 
+## dashboards: write the dashboards and alerts that Grafana reads
+dashboards: .venv/.dev
+	$(BIN)/python deploy/grafana/make_dashboards.py
+
 ## budget-race: sixty cycles on three workers, on SQLite and PostgreSQL, against a small daily limit, and the control
 budget-race: .venv/.dev
 	$(BIN)/pytest -q -s tests/agents/full_race.py
 
-## chaos: minutes of killed workers and other injected faults
+## chaos: rounds of injected faults from a printed seed (KTRDR_CHAOS_SEED, KTRDR_CHAOS_ROUNDS), and longer sieges (an hour)
 chaos: .venv/.dev
 	$(BIN)/pytest -m chaos tests/chaos
 

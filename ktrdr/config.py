@@ -77,12 +77,37 @@ class TracingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Where Interactive Brokers' TWS or IB Gateway listens, and as which of its clients it is asked."""
+
+    host: str
+    port: int
+    client_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterSettings:
+    """Where a worker answers a Prometheus of its own accord; the next free port is taken where this one is not."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class AccessSettings:
     """What the API asks of a request. The token is kept out of every representation."""
 
     token: str | None = field(repr=False)
     max_upload_bytes: int
     body_timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactsSettings:
+    """The store that machines share, and how long work waits for it. The URL may hold a password."""
+
+    url: str = field(repr=False)
+    patience_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +123,16 @@ class Settings:
     """Everything a process is told from outside.
 
     `fetch_url`: scheme and host that providers of bars are asked at, in place of their own. `tracing` is None where no
-    collector is named.
+    collector is named, `exporter` where workers answer no Prometheus. `artifacts`: where machines share strategies and
+    bars, None where the workspace itself does it.
     """
 
     workspace: Path
     database_url: str
+    artifacts: ArtifactsSettings | None
     api_url: str | None
     fetch_url: str | None
+    ib_gateway: GatewaySettings
     access: AccessSettings
     gates: GateSettings
     budget: BudgetSettings
@@ -112,6 +140,7 @@ class Settings:
     max_concurrent_cycles: int
     training_start_timeout_s: float
     tracing: TracingSettings | None
+    exporter: ExporterSettings | None
     jaeger_url: str | None
     checkpoint_interval_s: float
     repeat: RepeatSettings
@@ -153,6 +182,21 @@ class Settings:
         return self.state_folder / "logs"
 
     @property
+    def shared_cache_folder(self) -> Path:
+        """Where it is kept which versions of shared artefacts this machine has."""
+        return self.state_folder / "shared"
+
+    @property
+    def trials_folder(self) -> Path:
+        """Where the out-of-sample returns of every trial are kept, for good."""
+        return self.state_folder / "trials"
+
+    @property
+    def vault_folder(self) -> Path:
+        """Where reports of exams are kept, for good: away from the strategies, which agents read."""
+        return self.state_folder / "vault"
+
+    @property
     def attempts_folder(self) -> Path:
         """Where a phase writes before its files are whole."""
         return self.state_folder / "attempts"
@@ -179,8 +223,14 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         workspace=workspace,
         database_url=variables.get("KTRDR_DATABASE_URL") or default_database,
+        artifacts=_artifacts_settings(variables),
         api_url=(variables.get("KTRDR_API_URL") or "").rstrip("/") or None,
         fetch_url=(variables.get("KTRDR_FETCH_URL") or "").rstrip("/") or None,
+        ib_gateway=GatewaySettings(
+            host=variables.get("KTRDR_IB_HOST") or "127.0.0.1",
+            port=int(_number(variables, "KTRDR_IB_PORT", 4002, minimum=1)),
+            client_id=int(_number(variables, "KTRDR_IB_CLIENT_ID", 17, minimum=0)),
+        ),
         access=_access_settings(variables),
         gates=GateSettings(
             profile=profile,
@@ -199,6 +249,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         max_concurrent_cycles=int(_number(variables, "KTRDR_AGENT_MAX_CONCURRENT_CYCLES", 1, minimum=1)),
         training_start_timeout_s=_number(variables, "KTRDR_TRAINING_START_TIMEOUT_S", 60, minimum=0),
         tracing=_tracing_settings(variables),
+        exporter=_exporter_settings(variables),
         jaeger_url=(variables.get("KTRDR_JAEGER_URL") or "").rstrip("/") or None,
         checkpoint_interval_s=_number(variables, "KTRDR_CHECKPOINT_INTERVAL_S", 5, minimum=0),
         repeat=RepeatSettings(
@@ -226,6 +277,18 @@ def _gate_profile(variables: Mapping[str, str]) -> str:
     if profile not in (DEFAULT_PROFILE, STRICT_PROFILE):
         raise InvalidInput(f"KTRDR_GATE_PROFILE: need {DEFAULT_PROFILE!r} or {STRICT_PROFILE!r}, was {profile!r}")
     return profile
+
+
+def _artifacts_settings(variables: Mapping[str, str]) -> ArtifactsSettings | None:
+    url = (variables.get("KTRDR_ARTIFACTS_URL") or "").strip()
+    patience_s = _number(variables, "KTRDR_ARTIFACTS_PATIENCE_S", 120, minimum=0)
+    if not url:
+        return None
+    if "://" not in url:  # and so is a path no URL: relative, it would mean another folder to each process
+        raise InvalidInput(
+            "KTRDR_ARTIFACTS_URL: need a URL with its protocol, such as file:///mnt/lab or s3://bucket/lab"
+        )
+    return ArtifactsSettings(url, patience_s)
 
 
 def _access_settings(variables: Mapping[str, str]) -> AccessSettings:
@@ -279,6 +342,16 @@ def _tracing_settings(variables: Mapping[str, str]) -> TracingSettings | None:
     # Collectors listen to gRPC on 4317 and to HTTP on 4318.
     is_http = named == "http/protobuf" or (not named and ":4318" in endpoint)
     return TracingSettings("http" if is_http else "grpc", variables.get("KTRDR_TRACE_CONTENT") == "1")
+
+
+def _exporter_settings(variables: Mapping[str, str]) -> ExporterSettings | None:
+    # Both are asked for, so that both are known settings.
+    host, port = variables.get("KTRDR_METRICS_HOST"), variables.get("KTRDR_METRICS_PORT")
+    if not port:
+        return None
+    if not (port.isascii() and port.isdigit() and int(port) < 65_536):
+        raise InvalidInput(f"KTRDR_METRICS_PORT: need a port, 1..65535, or 0 for any that is free, was {port!r}")
+    return ExporterSettings(host or DEFAULT_HOST, int(port))
 
 
 def _number(variables: Mapping[str, str], name: str, default: float, *, minimum: float = float("-inf")) -> float:

@@ -12,6 +12,7 @@ KtrdrError
 ├── BudgetExceeded          a paid call that may cost more than is left: it is not made
 ├── CheckpointUnusable      where a training stood, but another training, or damaged: it starts anew
 ├── WorkspaceUnusable       the folder or its database cannot be read or written: exit 1
+│   └── ArtifactsUnavailable  the store that machines share does not answer: worth trying again for a while
 └── ServerUnreachable       an API was named and does not answer: exit 3
 
 A class earns its place when some caller treats it differently.
@@ -143,6 +144,16 @@ class WorkspaceUnusable(KtrdrError):
     """The workspace folder or its database cannot be read or written."""
 
     reason = "workspace_unusable"
+
+
+class ArtifactsUnavailable(WorkspaceUnusable):
+    """The store of KTRDR_ARTIFACTS_URL does not answer. `patience_s`: how long trying again is worth it."""
+
+    reason = "artifacts_unavailable"
+
+    def __init__(self, message: str, *, patience_s: float) -> None:
+        super().__init__(message)
+        self.patience_s = patience_s
 
 
 class ServerUnreachable(KtrdrError):

@@ -11,10 +11,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
+
+import sqlalchemy as sa
 
 from ktrdr import __version__
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
@@ -29,24 +33,30 @@ from ktrdr.agents.trigger import CycleTrigger
 from ktrdr.clock import utc_now
 from ktrdr.config import Settings, TracingSettings, load_settings
 from ktrdr.database.engine import Database, open_database
+from ktrdr.database.lock import exclusive_lock
 from ktrdr.errors import InvalidInput, KtrdrError, WorkspaceUnusable
+from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
-from ktrdr.jobs.attempts import attempt_sweeper
+from ktrdr.jobs.attempts import attempt_sweeper, page_sweeper
 from ktrdr.jobs.data_load_operation import DATA_LOAD, data_load_operation
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, backtest_operation, training_operation
+from ktrdr.jobs.exam_operation import HOLDOUT_EXAM, exam_operation
+from ktrdr.jobs.reproduction_operation import REPRODUCTION, reproduction_operation
 from ktrdr.jobs.services import LaboratoryServices
+from ktrdr.jobs.stores import open_stores
 from ktrdr.jobs.trials import trial_reconciler
-from ktrdr.market.store import BarStore
 from ktrdr.operations.job_child import die_with_parent, exit_at_end_of_stdin
 from ktrdr.operations.leases import WorkerLease, worker_name
+from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.postgres_leases import worker_leases
 from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, Membership, WorkerRuntime
 from ktrdr.operations.store import OperationStore, migrate_database
-from ktrdr.strategy.store import StrategyStore
 from ktrdr.telemetry.logs import configure_logging, log_to_file
 from ktrdr.telemetry.otlp import OtlpSender
+from ktrdr.telemetry.worker_exporter import WorkerExporter
 
 ALL_QUEUES = (CYCLES_QUEUE, COMPUTE_QUEUE)
+JOB_MODULES = {"ktrdr.jobs.training": TRAINING, "ktrdr.jobs.backtest": BACKTESTING, "ktrdr.jobs.data_load": DATA_LOAD}
 _logger = logging.getLogger(__name__)
 
 
@@ -71,25 +81,28 @@ def start_worker(
     It logs to `.ktrdr/logs/worker-<number>.log`; one that no other process owns also to its terminal.
 
     Raises:
-        WorkspaceUnusable: The folder or the database cannot be used.
+        InvalidInput: KTRDR_ARTIFACTS_URL cannot be used.
+        WorkspaceUnusable: The folder, the database or the shared store cannot be used.
     """
+    exporter = None if settings.exporter is None else WorkerExporter(settings.exporter)
     database = open_database(settings.database_url)
     migrate_database(database)
+    stores = open_stores(settings, partial(exclusive_lock, database))
     operations = OperationStore(database, utc_now)
-    ledger = TrialLedger(database, utc_now)
     budget = BudgetLedger(database, utc_now, BudgetLimits(settings.budget.daily_usd, settings.budget.cycle_usd))
     services = LaboratoryServices(
         settings=settings,
         clock=utc_now,
         operations=operations,
-        strategies=StrategyStore(settings.strategies_folder),
-        bars=BarStore(settings.data_folder),
-        ledger=ledger,
+        stores=stores,
+        ledger=TrialLedger(database, utc_now),
+        exams=ExamLedger(database, utc_now),
     )
-    choice = InvokerChoice(settings.agent, budget, utc_now)
     leases = worker_leases(database, settings.state_folder, grace_s=settings.worker_grace_s)
     lease = leases.lease(options.queues, on_lost=on_lost)
     _keep_log(settings.logs_folder / f"{worker_name(lease.executor_id)}.log", options.is_owned)
+    if exporter is not None:
+        _tell_metrics(exporter, lease, options.queues, Ownership(database))
     runtime = WorkerRuntime(
         database,
         operations,
@@ -97,15 +110,8 @@ def start_worker(
         membership=Membership(leases, lease),
         job_environment=settings.job_environment(options.concurrency),
     )
-    runtime.register(AGENT_RESEARCH, research_cycle(services, budget))
-    runtime.register(AGENT_DESIGN, design_phase(services, choice))
-    runtime.register(AGENT_ASSESSMENT, assessment_phase(services, choice))
-    runtime.register(TRAINING, training_operation(services))
-    runtime.register(BACKTESTING, backtest_operation(services))
-    runtime.register(DATA_LOAD, data_load_operation(services))
-    runtime.add_chore(trial_reconciler(operations, ledger, settings))
-    runtime.add_chore(envelope_reconciler(operations, budget))
-    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder))
+    _register_operations(runtime, services, budget, InvokerChoice(settings.agent, budget, utc_now))
+    _add_chores(runtime, services, budget)
     if options.starts_scheduled_cycles:
         chooser = model_chooser(settings.agent)
         trigger = CycleTrigger(operations, settings, services.strategies, services.bars, budget, chooser)
@@ -118,6 +124,27 @@ def start_worker(
         compute_concurrency=options.concurrency,
     )
     return runtime, lease
+
+
+def _register_operations(
+    runtime: WorkerRuntime, services: LaboratoryServices, budget: BudgetLedger, choice: InvokerChoice
+) -> None:
+    runtime.register(AGENT_RESEARCH, research_cycle(services, budget))
+    runtime.register(AGENT_DESIGN, design_phase(services, choice))
+    runtime.register(AGENT_ASSESSMENT, assessment_phase(services, choice))
+    runtime.register(TRAINING, training_operation(services))
+    runtime.register(BACKTESTING, backtest_operation(services))
+    runtime.register(HOLDOUT_EXAM, exam_operation(services))
+    runtime.register(REPRODUCTION, reproduction_operation(services))
+    runtime.register(DATA_LOAD, data_load_operation(services))
+
+
+def _add_chores(runtime: WorkerRuntime, services: LaboratoryServices, budget: BudgetLedger) -> None:
+    operations, settings, checkpoints = services.operations, services.settings, services.stores.checkpoints
+    runtime.add_chore(trial_reconciler(operations, services.ledger, services.stores.trials, settings))
+    runtime.add_chore(envelope_reconciler(operations, budget))
+    runtime.add_chore(attempt_sweeper(operations, settings.attempts_folder, settings.checkpoints_folder, checkpoints))
+    runtime.add_chore(page_sweeper(operations, settings.attempts_folder, time.time))
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -159,6 +186,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         os._exit(1)
     runtime.stop()
     os._exit(0)  # jobs die with this process; their operations are taken up by the next worker
+
+
+def _tell_metrics(exporter: WorkerExporter, lease: WorkerLease, queues: Sequence[str], ownership: Ownership) -> None:
+    def running() -> dict[str, int] | None:
+        try:
+            found = ownership.running_by_queue(lease.executor_id)
+        except sa.exc.SQLAlchemyError:
+            return None  # the database is away, which the API's metrics say
+        by_queue: dict[str, int] = {}
+        for queue, count in found.items():
+            # A cycle's phases run in its own worker, and come from no queue, or from that of the taken over.
+            shown = COMPUTE_QUEUE if queue == COMPUTE_QUEUE else CYCLES_QUEUE
+            by_queue[shown] = by_queue.get(shown, 0) + count
+        return by_queue
+
+    exporter.tell(lease.executor_id, queues, running=running, type_of_module=JOB_MODULES)
 
 
 def _trace_export(tracing: TracingSettings, database: Database, operations: OperationStore) -> TraceExport:

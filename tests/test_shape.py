@@ -24,9 +24,11 @@ HEAVY = {
     "httpx",
     "genai_prices",
     "opentelemetry",
+    "fsspec",
     "ccxt",  # and the other providers' libraries, which need not be installed
     "requests",
     "yfinance",
+    "ib_async",
 }
 # Our own modules that pull such a package in; only these importers put them off.
 HEAVY_OF_OURS = {
@@ -43,6 +45,8 @@ ENTRY_POINTS = {
     "ktrdr.jobs.training",
     "ktrdr.jobs.backtest",
     "ktrdr.jobs.data_load",
+    "ktrdr.jobs.exam",
+    "ktrdr.jobs.reproduction",
 }
 
 NESTING = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match, ast.AsyncFor, ast.AsyncWith)

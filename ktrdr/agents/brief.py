@@ -11,6 +11,10 @@ _FAMILY_WORDS = {
     "reversion": ("revert", "reversion", "mean-rever", "contrarian", "oversold", "overbought", "dip"),
     "breakout": ("breakout", "break-out", "squeeze"),
     "momentum": ("momentum",),
+    "volatility": ("volatil", "calm", "storm"),
+    "volume": ("volume", "money-flow"),
+    "seasonality": ("season", "time-of-day", "weekday", "turn-of-month", "intraday-pattern"),
+    "range": ("range",),
 }
 _TIMEFRAME_WORDS = {"hourly": "1h", "daily": "1d"}
 _WORD = re.compile(r"[a-z0-9]+(?:[./_-][a-z0-9]+)*")

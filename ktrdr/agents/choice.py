@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from ktrdr.agents.budget import BudgetLedger, Usage
 from ktrdr.agents.invoker import AgentInvoker, AnthropicAgentInvoker, OpenAICompatibleInvoker
@@ -15,6 +16,7 @@ from ktrdr.errors import InvalidInput
 
 DEFAULT_ALIAS = "sonnet"
 ALIASES = {"opus": "claude-opus-5-5", "sonnet": "claude-sonnet-5-5", "haiku": "claude-haiku-5-5"}
+Designer = Literal["claude", "offline"]
 _ANTHROPIC_PREFIX, _OPENAI_PREFIX = "claude-", "openai:"
 
 
@@ -28,6 +30,21 @@ class ChosenModel:
 
 # From what a request names, or None where it leaves the choice to the laboratory.
 ModelChooser = Callable[[str | None], ChosenModel]
+
+
+def model_of_designer(designer: Designer | None, model: str | None) -> str | None:
+    """Return the model that somebody means who names a designer, a model, both or neither.
+
+    Raises:
+        InvalidInput: The two contradict each other.
+    """
+    if designer is None or (designer == OFFLINE_MODEL and model is None):
+        return designer or model
+    named = DEFAULT_ALIAS if model is None else model
+    is_claude = ALIASES.get(named, named).startswith(_ANTHROPIC_PREFIX)
+    if designer == ("claude" if is_claude else named):
+        return named
+    raise InvalidInput(f"designer {designer!r} is not model {model!r}: leave one of the two out")
 
 
 def choose_model(asked: str | None, settings: AgentSettings) -> str:

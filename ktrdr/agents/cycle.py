@@ -65,6 +65,7 @@ class CyclePayload(BaseModel):
             "cost_usd": 0.0,
             "trace_id": trace_id_of(operation_id),
             "bypass_gates": self.bypass_gates,
+            "after_exam": False,
         }
 
 
@@ -107,14 +108,14 @@ class _Cycle:
         await self._work.annotate({"phase": "done"})
         return {
             "strategy_name": strategy,
-            "strategy_path": str(self._services.strategies.folder(strategy)),
+            "strategy_path": str(self._services.strategies.path(strategy)),
             "metrics": metrics,
         }
 
     async def _design(self) -> str:
         if self._payload.strategy is not None:
             name = self._payload.strategy
-            await self._work.annotate({"strategy_path": str(self._services.strategies.folder(name))})
+            await self._work.annotate({"strategy_path": str(self._services.strategies.path(name))})
             return name
         child_id = await self._work.new_child_id(AGENT_DESIGN)
         await self._work.annotate({"design_op_id": child_id})
@@ -133,6 +134,7 @@ class _Cycle:
                 "strategy_name": design.strategy_name,
                 "strategy_path": design.strategy_path,
                 "strategy_sha256": design.strategy_sha256,
+                "after_exam": design.after_exam,
             },
         )
         return design.strategy_name

@@ -1,6 +1,6 @@
 """Takes in the strategies that agents design: what is checked of each, and how it is stored with who made it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from ktrdr.agents.records import DESIGN_FILE, DesignRecord
-from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt, publish_folder
+from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
 from ktrdr.errors import Conflict, StrategyInvalid
 from ktrdr.indicators.catalogue import CATALOGUE
@@ -39,12 +39,20 @@ class DesignIntake:
         bars: Where markets are looked up.
         strategies: Where designs are stored.
         attempts_folder: Where a strategy's folder is built before it appears, on the strategies' file system.
+        is_examined: Whether sealed bars of any of these symbols' instruments were looked at.
     """
 
-    def __init__(self, bars: BarStore, strategies: StrategyStore, attempts_folder: Path) -> None:
+    def __init__(
+        self,
+        bars: BarStore,
+        strategies: StrategyStore,
+        attempts_folder: Path,
+        is_examined: Callable[[Sequence[str]], bool],
+    ) -> None:
         self._bars = bars
         self._strategies = strategies
         self._attempts_folder = attempts_folder
+        self._is_examined = is_examined
 
     def check(self, design: Design) -> StrategySpecification:
         """Return the strategy if it is valid and its market can serve it.
@@ -91,14 +99,18 @@ class DesignIntake:
                 "Test another idea, another market or clearly other parameters",
                 reason="near_copy",
             )
-        record = DesignRecord(**asdict(origin), strategy_sha256=specification.sha256())
+        record = DesignRecord(
+            **asdict(origin),
+            strategy_sha256=specification.sha256(),
+            after_exam=self._is_examined(specification.market.symbols),
+        )
         # The sweeper knows attempts by the operation's id before the name. Each call has a folder of its own: one
         # that was given up may still be writing to its.
         attempt = self._attempts_folder / f"{origin.operation_id or 'design'}_strategy_{uuid4().hex[:8]}"
         fresh_attempt(attempt)
         write_bytes_atomically(attempt / STRATEGY_FILE, to_yaml(specification).encode())
         write_json_atomically(attempt / DESIGN_FILE, record.model_dump(mode="json"))
-        return PreparedDesign(specification, attempt, self._strategies.folder(specification.name))
+        return PreparedDesign(specification, attempt, self._strategies)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +119,7 @@ class PreparedDesign:
 
     specification: StrategySpecification
     attempt: Path
-    folder: Path
+    strategies: StrategyStore
 
     @property
     def name(self) -> str:
@@ -122,7 +134,7 @@ class PreparedDesign:
             OSError: The workspace cannot be written.
         """
         try:
-            publish_folder(self.attempt, self.folder)
+            self.strategies.publish_new(self.name, self.attempt)
         except FileExistsError:
             raise Conflict(f"the name {self.name!r} is taken; choose another", reason="name_taken") from None
 

@@ -5,7 +5,7 @@ ends the run.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,6 @@ from ktrdr.agents.tools import (
     StrategyArguments,
     describe_indicators,
 )
-from ktrdr.artifacts.files import write_json_atomically
 from ktrdr.clock import Clock
 from ktrdr.errors import Conflict, InvalidInput, KtrdrError, OperationFailed, StrategyInvalid, WorkspaceUnusable
 from ktrdr.market.store import BarStore
@@ -55,6 +54,7 @@ class ToolExecutor:
         attempts_folder: Where a strategy's folder is built before it appears, on the strategies' file system.
         clock: Tells the time that is recorded.
         subject: What an assessor judges.
+        is_examined: Whether sealed bars of any of these symbols' instruments were looked at; recorded with a design.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class ToolExecutor:
         clock: Clock,
         subject: AssessmentContext | None = None,
         held: Callable[[], AbstractContextManager[None]] = nullcontext,
+        is_examined: Callable[[Sequence[str]], bool] = lambda _symbols: False,
     ) -> None:
         self._operation_id = operation_id
         self._held = held
@@ -80,7 +81,7 @@ class ToolExecutor:
         self._bars = bars
         self._strategies = strategies
         self._recent = recent
-        self._intake = DesignIntake(bars, strategies, attempts_folder)
+        self._intake = DesignIntake(bars, strategies, attempts_folder, is_examined)
         self._clock = clock
         self._subject = subject
         self.saved_strategy: str | None = self._find_saved_strategy() if role == "designer" else None
@@ -119,7 +120,6 @@ class ToolExecutor:
         """Write into design.json what the run that saved the strategy has used."""
         if self.saved_strategy is None:
             raise Conflict("nothing was saved that a cost could be recorded with", reason="no_strategy")
-        path = self._strategies.folder(self.saved_strategy) / DESIGN_FILE
         usage = {
             "input_tokens": result.input_tokens,
             "output_tokens": result.output_tokens,
@@ -127,8 +127,9 @@ class ToolExecutor:
             "cache_write_tokens": result.cache_write_tokens,
             "cost_usd": result.cost_usd,
         }
-        record = DesignRecord.model_validate_json(path.read_bytes()).model_copy(update=usage)
-        write_json_atomically(path, record.model_dump(mode="json"))
+        present = self._strategies.read_json(self.saved_strategy, DESIGN_FILE)
+        record = DesignRecord.model_validate(present).model_copy(update=usage)
+        self._strategies.write_json(self.saved_strategy, DESIGN_FILE, record.model_dump(mode="json"))
 
     @property
     def has_saved(self) -> bool:
@@ -208,26 +209,27 @@ class ToolExecutor:
             created_at=self._clock(),
         )
         with permit.in_use(), self._held():
-            write_json_atomically(self._strategies.folder(name) / ASSESSMENT_FILE, record.model_dump(mode="json"))
+            self._strategies.write_json(name, ASSESSMENT_FILE, record.model_dump(mode="json"))
             self.saved_assessment = record
         return {"saved": ASSESSMENT_FILE, "strategy": name, "already_saved": False}
 
     def _find_saved_strategy(self) -> str | None:
-        for name in reversed(self._strategies.names()):
-            try:
-                design = self._strategies.read_json(name, DESIGN_FILE)
-            except StrategyInvalid:
-                continue  # cut short by hand: no run of ours leaves such a file
-            if design is not None and design.get("operation_id") == self._operation_id:
-                return name
+        with self._strategies.settled():
+            for name in reversed(self._strategies.names()):
+                try:
+                    design = self._strategies.read_json(name, DESIGN_FILE)
+                except StrategyInvalid:
+                    continue  # cut short by hand: no run of ours leaves such a file
+                if design is not None and design.get("operation_id") == self._operation_id:
+                    return name
         return None
 
     def _find_saved_assessment(self) -> AssessmentRecord | None:
         if self._subject is None:
             return None
-        path = self._strategies.folder(self._subject.specification.name) / ASSESSMENT_FILE
         try:
-            record = AssessmentRecord.model_validate_json(path.read_bytes())
-        except (FileNotFoundError, ValidationError):
+            present = self._strategies.read_json(self._subject.specification.name, ASSESSMENT_FILE)
+            record = AssessmentRecord.model_validate(present)
+        except (StrategyInvalid, ValidationError):
             return None
         return record if record.operation_id == self._operation_id else None

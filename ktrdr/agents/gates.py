@@ -5,6 +5,18 @@ from dataclasses import dataclass
 
 from ktrdr.errors import OperationFailed
 
+# Everything that each gate may answer, in the order in which it looks.
+GATE_RESULTS = {
+    "training": ("accuracy_below_threshold", "loss_too_high", "no_skill", "passed"),
+    "backtest": (
+        "no_trades",
+        "profit_factor_below_threshold",
+        "drawdown_too_high",
+        "sharpe_below_threshold",
+        "passed",
+    ),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingLimits:

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from ktrdr.errors import KtrdrError, NotFound, StrategyInvalid
 from ktrdr.operations.operation import Operation, OperationPage, OperationStatus
@@ -15,9 +16,10 @@ from ktrdr.strategy.store import StrategyStore
 # turn from then on.
 HISTORY_BYTES = 7_000
 _HYPOTHESIS_CHARACTERS, _SUGGESTION_CHARACTERS, _SUGGESTIONS = 200, 160, 2
-FAMILIES = ("trend", "reversion", "breakout", "momentum")
+FAMILIES = ("trend", "reversion", "breakout", "momentum", "volatility", "volume", "seasonality", "range")
 _CYCLES = "agent_research"
-_PAGE = 100
+# Cycles are looked through so far back, and no farther: what memory costs does not grow with the laboratory's age.
+_PAGE, _MAX_PAGES = 100, 20
 _SHARPE_EDGES = (-1.0, 0.0, 0.5, 1.0)
 _TRADE_EDGES = (1, 30, 100, 300)
 
@@ -34,7 +36,8 @@ class TriedStrategy(BaseModel):
     """One strategy and how it ended.
 
     Figures of the test blocks are bands, not numbers: a designer that could rank by them would be fitting the test
-    set. `family` is the first word of the name where that is one, `indicators` are TA-Lib names.
+    set. `family` is the first word of the name where that is one, `indicators` are types, each once. `parameters`, such
+    as `rsi.timeperiod`, are for designs that grow out of this one; no language model pays for them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,6 +54,7 @@ class TriedStrategy(BaseModel):
     n_trades: str | None
     judgement: str | None
     suggestions: list[str]
+    parameters: dict[str, float] = Field(default_factory=dict, exclude=True)
 
 
 def shortened(tried: Sequence[TriedStrategy]) -> list[dict[str, JsonValue]]:
@@ -82,29 +86,30 @@ class StrategyMemory:
 
     def recent(self, limit: int) -> list[TriedStrategy]:
         """Return the strategies stored last, newest first; those that cannot be read are left out."""
-        names = self._strategies.names()[::-1][:limit]
-        outcomes = self._outcomes(set(names))
         tried = []
-        for name in names:
-            try:
-                specification = self._strategies.read(name)
-                tried.append(self._tried(specification, outcomes.get(name)))
-            except (NotFound, StrategyInvalid):
-                continue  # removed meanwhile, or spoilt by hand
+        with self._strategies.settled():
+            names = self._strategies.names()[::-1][:limit]
+            outcomes = self._outcomes(set(names))
+            for name in names:
+                try:
+                    specification = self._strategies.read(name)
+                    tried.append(self._tried(specification, outcomes.get(name)))
+                except (NotFound, StrategyInvalid):
+                    continue  # removed meanwhile, or spoilt by hand
         return tried
 
     def _outcomes(self, wanted: set[str]) -> dict[str, str]:
         """Return how the newest cycle of each wanted strategy ended."""
         outcomes: dict[str, str] = {}
         cursor: str | None = None
-        while wanted - outcomes.keys():
+        for _ in range(_MAX_PAGES):
             page = self._operations.list(type=_CYCLES, limit=_PAGE, cursor=cursor)
             for operation in page.operations:
                 name = operation.metadata.get("strategy_name")
                 if isinstance(name, str) and name in wanted:
                     outcomes.setdefault(name, _outcome(operation))
             cursor = page.next_cursor
-            if cursor is None:
+            if cursor is None or not wanted - outcomes.keys():
                 break
         return outcomes
 
@@ -134,6 +139,7 @@ class StrategyMemory:
                 for each in (suggestions if isinstance(suggestions, list) else [])[:_SUGGESTIONS]
                 if isinstance(each, str)
             ],
+            parameters=_parameters(specification),
         )
 
     def _json(self, name: str, filename: str) -> dict[str, JsonValue]:
@@ -141,6 +147,18 @@ class StrategyMemory:
             return self._strategies.read_json(name, filename) or {}
         except KtrdrError:
             return {}  # a result cut short by hand says nothing
+
+
+def _parameters(specification: StrategySpecification) -> dict[str, float]:
+    """Return the numbers of a strategy that another one may be drawn near to, by where they stand in it."""
+    found = {
+        f"{identifier}.{name}": float(value)
+        for identifier, each in specification.indicators.items()
+        for name, value in each.parameters.items()
+    }
+    labels = specification.labels.model_dump()
+    numbers = {f"labels.{name}": value for name, value in labels.items() if isinstance(value, int | float)}
+    return {**found, **{name: float(value) for name, value in numbers.items()}}
 
 
 def _outcome(operation: Operation) -> str:
@@ -162,10 +180,13 @@ def _number(value: JsonValue) -> float | None:
 
 def _band(value: float | None, edges: tuple[float, ...]) -> str | None:
     """Return "0 to 0.5" for a value between two edges; None where there is no value."""
-    if value is None:
-        return None
-    lower = [edge for edge in edges if edge <= value]
-    upper = [edge for edge in edges if edge > value]
-    if not lower:
-        return f"below {upper[0]:g}"
-    return f"{lower[-1]:g} to {upper[0]:g}" if upper else f"{lower[-1]:g} or more"
+    return None if value is None else _bands(edges)[sum(edge <= value for edge in edges)]
+
+
+def _bands(edges: tuple[float, ...]) -> tuple[str, ...]:
+    between = (f"{low:g} to {high:g}" for low, high in pairwise(edges))
+    return (f"below {edges[0]:g}", *between, f"{edges[-1]:g} or more")
+
+
+# From the worst to the best.
+SHARPE_BANDS = _bands(_SHARPE_EDGES)

@@ -10,12 +10,12 @@ from ktrdr.clock import Clock
 
 OFFLINE_MODEL = "offline"
 # Raised whenever the rules below produce another strategy or assessment from the same seed and history.
-OFFLINE_VERSION = "offline-1"
+OFFLINE_VERSION = "offline-2"
 _RESULT = TypeAdapter(AgentResult)
 
 
 class OfflineInvoker:
-    """Designs from four families of hypotheses and assesses by stated rules; deterministic, free, instant."""
+    """Designs from eight families of hypotheses and assesses by stated rules; deterministic, free, instant."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

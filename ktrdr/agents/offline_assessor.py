@@ -10,6 +10,7 @@ from ktrdr.agents.task import AgentTask, AssessmentContext
 from ktrdr.agents.tools import SAVE_ASSESSMENT
 from ktrdr.backtest.report import VerdictReport
 from ktrdr.errors import InvalidInput
+from ktrdr.strategy.specification import FirstMoveLabels
 
 PROMISING_SHARPE = 0.5
 PROMISING_PROFIT_FACTOR = 1.1
@@ -228,9 +229,14 @@ def _suggestions(figures: _Figures, subject: AssessmentContext) -> Iterator[str]
     if figures.edge <= 0:
         yield "Change the inputs or the hypothesis rather than thresholds: the network shows nothing to trade on."
     if figures.gross_return > 0 and figures.costs_paid >= 0.5 * figures.gross_return:
+        longer = (
+            f"a label threshold above {labels.threshold:g} ATR"
+            if isinstance(labels, FirstMoveLabels)
+            else f"a horizon longer than {labels.horizon} bars"
+        )
         yield (
-            f"Trade less: {figures.n_trades} trades in {figures.years:.1f} years; a horizon longer than "
-            f"{labels.horizon} bars or a higher decision.enter would leave more after costs."
+            f"Trade less: {figures.n_trades} trades in {figures.years:.1f} years; {longer} or a higher decision.enter "
+            "would leave more after costs."
         )
     if 0 < figures.n_trades < ENOUGH_TRADES:
         yield "Test the same hypothesis on a longer history or another market before changing it."

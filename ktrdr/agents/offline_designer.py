@@ -1,9 +1,8 @@
-"""Designs a strategy without a language model: an untried family and market, parameters from the seed."""
+"""Designs a strategy without a language model: what to try is chosen from memory, numbers come from the seed."""
 
 import hashlib
 import json
 import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +10,10 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from ktrdr.agents.brief import Understanding, understand_brief
+from ktrdr.agents.design_choice import DesignChoice, DesignChooser
 from ktrdr.agents.executor import ToolExecutor
-from ktrdr.agents.families import Idea, draw_idea, session_bars
-from ktrdr.agents.memory import FAMILIES, TriedStrategy
+from ktrdr.agents.families.idea import Draws, Idea, session_bars
+from ktrdr.agents.memory import TriedStrategy
 from ktrdr.agents.task import AgentTask
 from ktrdr.agents.tools import (
     ERROR_PREFIX,
@@ -46,17 +46,33 @@ def design(task: AgentTask, tools: ToolExecutor) -> int:
     if not markets:
         return turns
     understood = understand_brief(task.brief, markets)
+    allowed = [market for market in markets if understood.allows(market)]
+    allowed = [market for market in allowed if market.n_bars >= FEW_BARS] or allowed
+    chooser = DesignChooser(understood, allowed, tried)
     rng = np.random.default_rng([task.seed, _history_number(tried)])
     for _ in range(MAXIMUM_DRAWS):
-        family, market = _least_tried(rng, understood, markets, tried)
-        strategy = draw_strategy(rng, family, market, understood)
-        if market.n_bars >= FEW_BARS and not _leaves_rows_to_learn_from(strategy, market):
+        choice = chooser.choose(rng)
+        if choice is None:
+            break
+        strategy = draw_strategy(rng, choice, understood)
+        if choice.market.n_bars >= FEW_BARS and not _leaves_rows_to_learn_from(strategy, choice.market):
             continue
-        answer = tools.execute(SAVE_STRATEGY_CONFIG, {"strategy": strategy, "notes": understood.note})
+        arguments = {"strategy": strategy, "notes": _note(choice, understood), "parent_strategies": _parents(choice)}
+        answer = tools.execute(SAVE_STRATEGY_CONFIG, arguments)
         turns += 1
         if not answer.startswith(ERROR_PREFIX):
             break
     return turns
+
+
+def _parents(choice: DesignChoice) -> list[str]:
+    return [] if choice.parent is None else [choice.parent.name]
+
+
+def _note(choice: DesignChoice, understood: Understanding) -> str:
+    if choice.parent is None:
+        return f"{understood.note} Explored: {choice.family}, {choice.variant.key}."
+    return f"{understood.note} Refined: its numbers are drawn near those of {choice.parent.name}."
 
 
 def _history_number(tried: Sequence[TriedStrategy]) -> int:
@@ -65,32 +81,12 @@ def _history_number(tried: Sequence[TriedStrategy]) -> int:
     return int(hashlib.sha256(names.encode()).hexdigest()[:16], 16)
 
 
-def _least_tried(
-    rng: np.random.Generator,
-    understood: Understanding,
-    markets: Sequence[MarketListing],
-    tried: Sequence[TriedStrategy],
-) -> tuple[str, MarketListing]:
-    """Return the family and market that were tried least, by lot among equals; only what the brief leaves open."""
-    allowed = [market for market in markets if understood.allows(market)]
-    allowed = [market for market in allowed if market.n_bars >= FEW_BARS] or allowed
-    counts = Counter((each.family, each.symbol, each.timeframe) for each in tried)
-    cells = [
-        (counts[family, market.symbol, market.timeframe], family, market)
-        for family in understood.families or FAMILIES
-        for market in allowed
-    ]
-    fewest = min(count for count, _, _ in cells)
-    open_cells = [(family, market) for count, family, market in cells if count == fewest]
-    return open_cells[int(rng.integers(len(open_cells)))]
-
-
-def draw_strategy(
-    rng: np.random.Generator, family: str, market: MarketListing, understood: Understanding
-) -> dict[str, Any]:
-    """Return a strategy document of a family for a market; nothing but the generator decides what is left open."""
-    idea = draw_idea(family, rng, market)
-    horizon = _horizon(rng, idea, market)
+def draw_strategy(rng: np.random.Generator, choice: DesignChoice, understood: Understanding) -> dict[str, Any]:
+    """Return a strategy document of what was chosen; nothing but the generator decides what is left open."""
+    market = choice.market
+    draws = Draws(rng, market, None if choice.parent is None else choice.parent.parameters)
+    idea = choice.variant.draw(draws, market)
+    horizon = _horizon(draws, idea, market)
     direction = understood.direction or _direction(rng, market)
     # The price wanders about the square root of time: half of that, in ATR, is touched often, but not at once.
     barrier = round(float(np.clip(0.5 * horizon**0.5 * rng.uniform(0.8, 1.2), 1.0, 8.0)), 1)
@@ -127,7 +123,7 @@ def draw_strategy(
             "max_holding_bars": horizon * int(rng.integers(1, 3)),
         },
     }
-    return {"name": _name(family, market, idea, strategy), **strategy}
+    return {"name": _name(choice, strategy), **strategy}
 
 
 def _leaves_rows_to_learn_from(strategy: dict[str, Any], market: MarketListing) -> bool:
@@ -139,12 +135,12 @@ def _leaves_rows_to_learn_from(strategy: dict[str, Any], market: MarketListing) 
     return market.n_bars // N_BLOCKS - warmup - 2 * int(strategy["labels"]["horizon"]) >= FIRST_BLOCK_ROWS
 
 
-def _horizon(rng: np.random.Generator, idea: Idea, market: MarketListing) -> int:
+def _horizon(draws: Draws, idea: Idea, market: MarketListing) -> int:
     """Return a horizon in bars, a small part of a walk-forward block."""
     unit = _DAILY_BARS_A_WEEK if market.timeframe == "1d" else session_bars(market)
-    bars = round(float(rng.uniform(*idea.horizon_days)) * unit)
-    longest = market.n_bars // (200 if market.timeframe == "1d" else 50)
-    return int(np.clip(bars, 3, max(3, min(_MAXIMUM_HORIZON, longest))))
+    longest = min(_MAXIMUM_HORIZON, market.n_bars // (200 if market.timeframe == "1d" else 50))
+    low, high = (int(np.clip(round(days * unit), 3, max(3, longest))) for days in idea.horizon_days)
+    return draws.whole("labels.horizon", low, high)
 
 
 def _direction(rng: np.random.Generator, market: MarketListing) -> str:
@@ -167,7 +163,7 @@ def _hypothesis(idea: Idea, market: MarketListing, horizon: int, direction: str)
     )
 
 
-def _name(family: str, market: MarketListing, idea: Idea, strategy: dict[str, Any]) -> str:
-    symbol = re.sub(r"[^a-z0-9]", "", market.symbol.casefold())[:16]
+def _name(choice: DesignChoice, strategy: dict[str, Any]) -> str:
+    symbol = re.sub(r"[^a-z0-9]", "", choice.market.symbol.casefold())[:16]
     digest = hashlib.sha256(json.dumps(strategy, sort_keys=True).encode()).hexdigest()[:4]
-    return "_".join((family, symbol, market.timeframe, *idea.words, digest))
+    return "_".join((choice.family, symbol, choice.market.timeframe, choice.variant.key, digest))

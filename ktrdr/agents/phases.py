@@ -1,6 +1,8 @@
 """The two phases of a cycle that an agent does: design and assessment, each an operation of its own."""
 
+import logging
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, JsonValue
@@ -9,13 +11,19 @@ from ktrdr.agents.choice import InvokerChoice
 from ktrdr.agents.executor import ToolExecutor
 from ktrdr.agents.invoker import AgentInvoker
 from ktrdr.agents.memory import StrategyMemory
+from ktrdr.agents.records import DESIGN_FILE
 from ktrdr.agents.task import AgentResult, AgentRun, AgentTask, AssessmentContext, Role
 from ktrdr.backtest.report import read_backtest_report
-from ktrdr.errors import OperationFailed
+from ktrdr.database.patience import patiently
+from ktrdr.errors import OperationFailed, StrategyInvalid
+from ktrdr.evaluation.candidacy import has_been_looked_at
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.runtime import Body
 from ktrdr.operations.work import Payload, Repetition, Work
+from ktrdr.report.page import report_page
 from ktrdr.training.report import read_training_report
+
+_logger = logging.getLogger(__name__)
 
 # The provider's or the network's trouble, and over in a while. Each was tried several times before it came to this.
 _PASSING_REASONS = frozenset({"overloaded", "rate_limited", "connection"})
@@ -42,7 +50,7 @@ class AssessmentPayload(BaseModel):
 
 
 class PhaseResult(BaseModel):
-    """What an agent's phase returns: where to look, and what it cost."""
+    """What an agent's phase returns: where to look, what it cost, and whether the design came after an exam."""
 
     strategy_name: str
     strategy_path: str
@@ -50,6 +58,7 @@ class PhaseResult(BaseModel):
     input_tokens: int
     output_tokens: int
     cost_usd: float
+    after_exam: bool = False
 
 
 class _PhaseSteps:
@@ -93,7 +102,7 @@ def design_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
                 "`ktrdr data import FILE` takes yours, `ktrdr data check` shows those with serious findings",
                 reason="no_strategy",
             )
-        tools = _tools(services, invoker, work, "designer", None)
+        tools = await patiently(lambda: _tools(services, invoker, work, "designer", None))
         task = AgentTask(role="designer", brief=payload.brief, seed=payload.seed)
         steps = _PhaseSteps(work, "designing", f"designing ({invoker.model})", again)
         run = AgentRun(work.operation_id, payload.cycle_id, steps)
@@ -111,14 +120,14 @@ def design_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
 
 
 def assessment_phase(services: LaboratoryServices, choice: InvokerChoice) -> Body:
-    """Return the body of `agent_assessment`: ends with assessment.json beside the strategy."""
+    """Return the body of `agent_assessment`: ends with assessment.json and report.html beside the strategy."""
     again = _repetition(services)
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = AssessmentPayload.model_validate(document)
         invoker = choice.invoker(payload.model)
-        subject = _subject(services, payload.strategy, payload.gates)
-        tools = _tools(services, invoker, work, "assessor", subject)
+        subject = await patiently(lambda: _subject(services, payload.strategy, payload.gates))
+        tools = await patiently(lambda: _tools(services, invoker, work, "assessor", subject))
         task = AgentTask(role="assessor", brief=None, seed=payload.seed, context=subject)
         steps = _PhaseSteps(work, "assessing", f"assessing ({invoker.model})", again)
         run = AgentRun(work.operation_id, payload.cycle_id, steps, spent_usd=payload.spent_usd)
@@ -129,9 +138,18 @@ def assessment_phase(services: LaboratoryServices, choice: InvokerChoice) -> Bod
                 f"{result.message or result.reason}",
                 reason=result.reason,
             )
+        await work.publish("report", lambda: _keep_report(services, payload.strategy))
         return await work.step("result", lambda: _phase_result(services, payload.strategy, result))
 
     return body
+
+
+def _keep_report(services: LaboratoryServices, strategy: str) -> None:
+    try:
+        services.strategies.write_report(strategy, report_page(services.strategies, services.bars, strategy))
+    except StrategyInvalid:
+        # A file was changed by hand meanwhile. The assessment stands, and the page is made again whenever asked for.
+        _logger.warning("no report could be made of %s", strategy, exc_info=True)
 
 
 def _repetition(services: LaboratoryServices) -> Repetition:
@@ -157,6 +175,7 @@ def _tools(
         clock=services.clock,
         subject=subject,
         held=work.held,
+        is_examined=partial(has_been_looked_at, services.bars, services.exams),
     )
 
 
@@ -175,9 +194,10 @@ def _subject(services: LaboratoryServices, strategy: str, gates: list[dict[str, 
 def _phase_result(services: LaboratoryServices, strategy: str, result: AgentResult) -> JsonValue:
     return PhaseResult(
         strategy_name=strategy,
-        strategy_path=str(services.strategies.folder(strategy)),
+        strategy_path=str(services.strategies.path(strategy)),
         strategy_sha256=services.strategies.read(strategy).sha256(),
         input_tokens=result.input_tokens,
         output_tokens=result.output_tokens,
         cost_usd=result.cost_usd,
+        after_exam=(services.strategies.read_json(strategy, DESIGN_FILE) or {}).get("after_exam") is True,
     ).model_dump()

@@ -29,14 +29,14 @@ STRATEGY LANGUAGE
 indicators -> fuzzy sets -> small neural network -> probability p of a rise -> trades.
 - name: lower case, digits, _, 3-64 characters, new. hypothesis: what behaviour, why it should exist AND persist.
 - market: {symbols: [ONE stored symbol], timeframe: as stored}.
-- indicators: id -> {type: TA-Lib name, its parameters}, as {type: RSI, timeperiod: 14}; one with \
-several outputs is read as id.output.
+- indicators: id -> {type: TA-Lib name, its parameters}, as {type: RSI, timeperiod: 14}; timeframe: 4h makes it one of \
+that higher timeframe; several outputs are read as id.output.
 - fuzzy_sets: each {input: id or id.output, and either partition: [names from low to high] (peaks at quantiles of the \
 training rows; robust, prefer it) or sets: {name: {shape: triangle (3 points) | trapezoid (4) | gaussian (mean, sd), \
 points}}}. An indicator marked p is in price units and NEEDS relative_to (close, open, high, low, or another p \
 indicator); the value is then input/reference-1. Names of sets say what is meant: oversold, weak, far.
 - labels: {type: triple_barrier, horizon, take_profit, stop_loss} (barriers in ATR, from the next open; symmetric if \
-direction is both) or {type: forward_return, horizon}. horizon in bars, 1-500.
+direction is both), {type: forward_return, horizon} or {type: first_move, threshold} (ATR). horizon in bars, 1-500.
 Optional, with their defaults; leave out what you have no reason to change:
 - model: {type: mlp, hidden: [32, 16], dropout: 0.1} or {type: anfis, rules: 16}; \
 training: {epochs: 60, batch_size: 256, learning_rate: 0.003, \
@@ -44,7 +44,7 @@ patience: 8, seeds: 3}.
 - decision: {enter: 0.55, exit: 0.50, direction: both|long|short, min_bars_between_trades: 0}. Long if p >= enter, \
 closed if p < exit; short mirrored on 1-p.
 - risk: {sizing: {type: fixed, exposure: 1.0}}; stop_loss, take_profit (ATR) and max_holding_bars: none.
-Not available: several symbols, another timeframe for one indicator, first_move labels, volatility sizing.
+Not available: several symbols, volatility sizing.
 
 COSTS. Every fill pays commission, half spread and slippage; a market's round trip is given in basis points. A trade's \
 expected move must be several times that: longer horizons and fewer trades on costly markets.

@@ -20,7 +20,8 @@ class DesignRecord(_Record):
     """The whole of design.json.
 
     Tokens and cost are null until the agent's run has ended: a strategy is stored before its last turn is paid. They
-    stay so, and prompt version and operation are null too, where no cycle designed it.
+    stay so, and prompt version and operation are null too, where no cycle designed it. `after_exam`: sealed bars
+    of its instrument had been looked at before.
     """
 
     model: str
@@ -34,6 +35,7 @@ class DesignRecord(_Record):
     notes: str | None
     strategy_sha256: str
     operation_id: str | None
+    after_exam: bool = False
     created_at: AwareDatetime
 
 

@@ -1,5 +1,6 @@
 """Set an operation going again after its end: resume what was cancelled, retry what failed."""
 
+import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,14 +13,18 @@ from ktrdr.errors import Conflict
 from ktrdr.jobs.basis import refuse_changed_basis
 from ktrdr.jobs.data_load_operation import DATA_LOAD, refuse_busy_pages
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING
+from ktrdr.jobs.exam_operation import HOLDOUT_EXAM
 from ktrdr.jobs.launch import refuse_busy_strategy
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.history import attempt_record, note_attempt
 from ktrdr.operations.leases import WorkerLeases, live_workers
+from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.operation import Operation, OperationStatus
-from ktrdr.operations.revival import FIRST_STEP, RecordedStep, RevivalPlan, Reviver, first_failed_step
+from ktrdr.operations.revival import FIRST_STEP, RevivalPlan, Reviver, first_failed_step
 from ktrdr.operations.runtime import COMPUTE_QUEUE, CYCLES_QUEUE, PHASES_QUEUE
+from ktrdr.operations.step_records import StepRecord
 from ktrdr.operations.store import TRIGGER_LOCK
+from ktrdr.telemetry.logs import logging_about
 
 _QUEUES = {
     AGENT_RESEARCH: CYCLES_QUEUE,
@@ -28,11 +33,14 @@ _QUEUES = {
     TRAINING: COMPUTE_QUEUE,
     BACKTESTING: COMPUTE_QUEUE,
     DATA_LOAD: COMPUTE_QUEUE,
+    HOLDOUT_EXAM: COMPUTE_QUEUE,
 }
 _LLM_CALL = "llm_call"
 _GATE_FAILED = "gate_failed:"
 # A conversation that has grown too long fails again at the same call; another one may not.
 _HOPELESS_CALLS = ("context_window",)
+
+_logger = logging.getLogger(__name__)
 
 Verb = Literal["resume", "retry"]
 
@@ -94,7 +102,10 @@ class OperationRevival:
             plan = self._reviver.plan(operation)
             self._reopen_trial(operation, plan, verb)
             self._note(operation, verb)
-            return self._reviver.carry_out(plan)
+            revived = self._reviver.carry_out(plan)
+        with logging_about(log_subject(self._operations, revived)):
+            _logger.info("operation %s was set going again: %s", operation_id, verb)
+        return revived
 
     def _checked(self, operation_id: str, verb: Verb) -> Operation:
         operation = self._operations.get(operation_id)
@@ -139,7 +150,7 @@ class OperationRevival:
         return self._operations.executor(operation.operation_id) in living
 
     def _reopen_trial(self, operation: Operation, plan: RevivalPlan, verb: Verb) -> None:
-        if operation.type == DATA_LOAD:
+        if operation.type in (DATA_LOAD, HOLDOUT_EXAM):
             return  # no trial
         if plan.keeps("close_trial"):
             return  # its outcome is known, and what is repeated comes after it
@@ -153,7 +164,7 @@ class OperationRevival:
         note_attempt(self._operations, operation.operation_id, record)
 
 
-def first_step_to_repeat(operation: Operation, steps: Sequence[RecordedStep]) -> int:
+def first_step_to_repeat(operation: Operation, steps: Sequence[StepRecord]) -> int:
     """Return the step that a failed operation begins again with, where nothing that it started decides that.
 
     A conversation goes on with the call that failed: those before it are paid for. A job begins at its first step,
@@ -161,13 +172,13 @@ def first_step_to_repeat(operation: Operation, steps: Sequence[RecordedStep]) ->
     """
     if operation.type == AGENT_RESEARCH:
         return first_failed_step(steps)
-    if operation.type in (TRAINING, BACKTESTING, DATA_LOAD):
+    if operation.type in (TRAINING, BACKTESTING, DATA_LOAD, HOLDOUT_EXAM):
         return FIRST_STEP
-    failed = [step.number for step in steps if step.has_failed]
+    failed = [step.number for step in steps if step.failure is not None]
     return min(failed) if failed else _first_failed_call(steps)
 
 
-def _first_failed_call(steps: Sequence[RecordedStep]) -> int:
+def _first_failed_call(steps: Sequence[StepRecord]) -> int:
     calls = [step for step in steps if step.name == _LLM_CALL]
     first = FIRST_STEP
     for call in reversed(calls):  # the last call may have been tried several times

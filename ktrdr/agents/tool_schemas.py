@@ -40,7 +40,7 @@ def _strategy_schema() -> dict[str, Any]:
     schema = strategy_json_schema()
     schema["$defs"]["IndicatorSpecification"] = {
         "type": "object",
-        "properties": {"type": {"type": "string"}},
+        "properties": {"type": {"type": "string"}, "timeframe": {"type": "string"}},
         "required": ["type"],
         "additionalProperties": {"type": "number"},
     }

@@ -13,8 +13,10 @@ from ktrdr.agents.attempts import read_attempts
 from ktrdr.agents.traces import OperationRecord, spans_of
 from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
+from ktrdr.operations.executions import read_executions
+from ktrdr.operations.lineage import root_id
 from ktrdr.operations.operation import Operation
-from ktrdr.operations.step_records import OperationHistory
+from ktrdr.operations.step_records import ended_without, read_steps
 from ktrdr.operations.store import OperationStore
 from ktrdr.telemetry.spans import Span
 
@@ -55,7 +57,6 @@ class TraceExport:
     ) -> None:
         self._database = database
         self._operations = operations
-        self._history = OperationHistory(database)
         self._sender = sender
         self._clock = clock
         self._shows_content = shows_content
@@ -77,12 +78,12 @@ class TraceExport:
         """Send the spans of operations that ended and were not sent; return whether nothing is left."""
         now_ms = epoch_ms(self._clock())
         since_ms = now_ms - round(RETENTION.total_seconds() * 1000) if self._since_ms is None else self._since_ms
-        if not self._history.ended_without(_TRACED, since_ms=since_ms, limit=1):
+        if not ended_without(self._operations, _TRACED, since_ms=since_ms, limit=1):
             self._since_ms = now_ms - _OVERLAP_MS
             return True
         with self._operations.exclusive_lock(_LOCK):
-            ended = self._history.ended_without(_TRACED, since_ms=since_ms, limit=_BATCH)
-            records = self._records([self._operations.get(each.operation_id) for each in ended])
+            ended = ended_without(self._operations, _TRACED, since_ms=since_ms, limit=_BATCH)
+            records = self._records([self._operations.get(operation_id) for operation_id in ended])
             spans = [span for record in records for span in spans_of(record, shows_content=self._shows_content)]
             if spans and not self._sender.send(spans):
                 self._say_once("the collector of traces does not answer; they are kept, and sent when it does")
@@ -95,23 +96,20 @@ class TraceExport:
     def _records(self, operations: Sequence[Operation]) -> list[OperationRecord]:
         # An operation that was revived since it was listed tells its story when it ends.
         ended = [each for each in operations if each.status.is_terminal and each.completed_at is not None]
-        roots = {each.operation_id: self._root_id(each) for each in ended}
-        steps = self._history.steps(list(roots))
+        roots = {each.operation_id: root_id(self._operations, each) for each in ended}
+        executions = read_executions(self._operations, list(roots))
+        steps = read_steps(self._operations, list(roots))
         attempts = read_attempts(self._database, sorted(set(roots.values())))
         return [
             OperationRecord(
                 operation=each,
                 root_id=roots[each.operation_id],
+                executions=executions[each.operation_id],
                 steps=[step for step in steps if step.operation_id == each.operation_id],
                 attempts=[attempt for attempt in attempts if attempt.operation_id == each.operation_id],
             )
             for each in ended
         ]
-
-    def _root_id(self, operation: Operation) -> str:
-        while operation.parent_id is not None:
-            operation = self._operations.get(operation.parent_id)
-        return operation.operation_id
 
     def _run(self) -> None:
         is_last = False

@@ -4,6 +4,7 @@ Nothing is measured while an operation runs, so nothing is lost when its process
 tells, once, whoever ran the operation and however it ended.
 """
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pydantic import JsonValue
 
 from ktrdr.agents.attempts import Attempt
 from ktrdr.clock import epoch_ms
+from ktrdr.operations.executions import Execution
 from ktrdr.operations.operation import Operation, OperationStatus
 from ktrdr.operations.step_records import StepRecord
 from ktrdr.telemetry.spans import Attribute, Span, span_id_of, trace_id_of
@@ -46,6 +48,7 @@ class OperationRecord:
 
     operation: Operation
     root_id: str
+    executions: Sequence[Execution]
     steps: Sequence[StepRecord]
     attempts: Sequence[Attempt]
 
@@ -58,7 +61,7 @@ def spans_of(record: OperationRecord, *, shows_content: bool) -> list[Span]:
         shows_content: Whether briefs, answers of models and results of tools are shown too.
     """
     told = _Teller(record, shows_content=shows_content)
-    return [told.operation(), *told.waiting(), *told.steps(), *told.calls_outside_steps()]
+    return [told.operation(), *told.waiting(), *told.lost_executions(), *told.steps(), *told.calls_outside_steps()]
 
 
 class _Teller:
@@ -83,6 +86,8 @@ class _Teller:
             "ktrdr.operation.type": operation.type,
             "ktrdr.operation.status": operation.status.value,
         }
+        if self._record.executions:
+            attributes["ktrdr.worker"] = self._record.executions[-1].executor_id
         for key, name in _METADATA.items():
             value = operation.metadata.get(key)
             if isinstance(value, str | int | float):
@@ -105,12 +110,23 @@ class _Teller:
         if started_ms - self._start_ms >= _SHORTEST_WAIT_MS:
             yield self._part("queue.wait", self._start_ms, started_ms, "wait")
 
+    def lost_executions(self) -> Iterator[Span]:
+        """Yield the workers' runs of the operation that did not bring it to its end, each until the next one began."""
+        for number, (lost, successor) in enumerate(itertools.pairwise(self._record.executions), 1):
+            attributes: dict[str, Attribute] = {"ktrdr.attempt": number, "ktrdr.worker": lost.executor_id}
+            ended_ms = successor.began_ms if lost.ended_ms is None else lost.ended_ms
+            yield self._part(
+                "attempt", lost.began_ms, ended_ms, f"attempt {number}", attributes, lost.reason or "worker_lost"
+            )
+
     def steps(self) -> Iterator[Span]:
         """Yield the steps that did something, and what was done inside them."""
         for step in self._record.steps:
             if step.name in _UNTOLD_STEPS or step.child_id is not None:
                 continue
-            span = self._step(step)
+            if step.started_at_ms is None or step.completed_at_ms is None:
+                continue
+            span = self._step(step, step.started_at_ms, step.completed_at_ms)
             yield span
             if step.name == "llm_call":
                 yield from self._calls(span)
@@ -122,11 +138,11 @@ class _Teller:
             if attempt.attempt_id not in self._told_attempts:
                 yield self._attempt(attempt, self._own_id, self._end_ms)
 
-    def _step(self, step: StepRecord) -> Span:
+    def _step(self, step: StepRecord, started_ms: int, completed_ms: int) -> Span:
         output = step.output if isinstance(step.output, dict) else {}
         attributes: dict[str, Attribute] = {"ktrdr.step": step.number}
         name = _STEP_NAMES.get(step.name, step.name)
-        failure: str | None = "the step failed" if step.has_failed else None
+        failure = step.failure
         if step.name == "tool":
             tool = str(output.get("tool", "unknown"))
             name = f"execute_tool {tool}"
@@ -144,7 +160,7 @@ class _Teller:
             attributes |= {f"ktrdr.job.{key}": value for key, value in _plain(output["measures"]).items()}
         elif step.name.endswith("_gate") and output:
             attributes |= {"ktrdr.gate.passed": bool(output.get("passed")), "ktrdr.gate.reason": str(output["reason"])}
-        return self._part(name, step.started_at_ms, step.completed_at_ms, step.number, attributes, failure)
+        return self._part(name, started_ms, completed_ms, step.number, attributes, failure)
 
     def _calls(self, step: Span) -> Iterator[Span]:
         for attempt in self._record.attempts:

@@ -14,15 +14,19 @@ from ktrdr.api.endpoints import (
     backtests,
     health,
     indicators,
+    leaderboard,
     markets,
+    metrics,
     operations,
     schedules,
     strategies,
     training,
+    vault,
     workers,
 )
 from ktrdr.api.errors import install_error_handlers
 from ktrdr.api.problem_responses import PROBLEMS_OF_EVERY_ROUTE, describe_problems
+from ktrdr.api.request_metrics import RequestMetricsMiddleware
 from ktrdr.config import Settings
 
 PREFIX = "/api/v1"
@@ -65,12 +69,27 @@ def create_app(settings: Settings, *, is_loopback: bool = True) -> FastAPI:
         access=AccessPolicy(access.token, is_loopback),
         body_limits=BodyLimits(MAX_BODY_BYTES, {_IMPORT_PATH: access.max_upload_bytes}, access.body_timeout_s),
     )
+    # The last one is the outermost.
+    app.add_middleware(RequestMetricsMiddleware, registry=composition.metrics.registry, prefix=PREFIX)
     install_error_handlers(app)
     routes = APIRouter(prefix=PREFIX)
-    for module in (agent, schedules, operations, strategies, training, backtests, markets, indicators, workers):
+    evidence = (leaderboard, vault)
+    for module in (
+        agent,
+        schedules,
+        operations,
+        strategies,
+        training,
+        backtests,
+        *evidence,
+        markets,
+        indicators,
+        workers,
+    ):
         routes.include_router(module.router)
     app.include_router(routes)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     describe_problems(app, needs_token=access.token is not None)
     return app
 

@@ -73,7 +73,7 @@ class EdgeMiddleware:
                 raise  # half an answer is out; the connection must break, or the client would take it for whole
             detail = (
                 "ktrdr failed in an unexpected way; the trace is in the server's log, or without a server in "
-                ".ktrdr/ktrdr.log"
+                ".ktrdr/logs"
             )
             refusal = Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", detail)
             await answer_refusal(refusal, scope, receive, send)

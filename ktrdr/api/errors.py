@@ -11,7 +11,16 @@ from starlette.exceptions import HTTPException
 
 from ktrdr.artifacts.trouble import storage_trouble
 from ktrdr.database.trouble import database_trouble
-from ktrdr.errors import AmbiguousId, Conflict, InvalidInput, KtrdrError, NotFound, StrategyInvalid, WorkspaceUnusable
+from ktrdr.errors import (
+    AmbiguousId,
+    ArtifactsUnavailable,
+    Conflict,
+    InvalidInput,
+    KtrdrError,
+    NotFound,
+    StrategyInvalid,
+    WorkspaceUnusable,
+)
 from ktrdr.schemas.problem import Problem
 
 RETRY_AFTER_S = 5
@@ -68,6 +77,7 @@ async def _answer_ktrdr_error(request: Request, error: Exception) -> JSONRespons
     assert isinstance(error, KtrdrError)
     status = next(code for kind, code in _STATUS_BY_ERROR if isinstance(error, kind))
     members: dict[str, object] = {}
+    headers = {"retry-after": str(RETRY_AFTER_S)} if isinstance(error, ArtifactsUnavailable) else None
     if isinstance(error, Conflict):
         members["operation_id"] = error.operation_id
     if isinstance(error, AmbiguousId):
@@ -75,7 +85,12 @@ async def _answer_ktrdr_error(request: Request, error: Exception) -> JSONRespons
     if isinstance(error, StrategyInvalid):
         members["faults"] = error.faults
     return problem_response(
-        status, reason=error.reason, detail=error.message, instance=request.url.path, members=members
+        status,
+        reason=error.reason,
+        detail=error.message,
+        instance=request.url.path,
+        headers=headers,
+        members=members,
     )
 
 

@@ -30,20 +30,24 @@ def promote_attempt(own: Path, attempt: Path) -> None:
 def publish_files(attempt: Path, destination: Path, names: Iterable[str]) -> None:
     """Move files into place one by one, in order; name last the one whose presence says that all are there.
 
-    Doing it again after a crash moves what is left.
+    A name may lead into a folder below. Doing it again after a crash moves what is left.
 
     Raises:
         FileNotFoundError: A file is neither in the attempt nor in place.
     """
-    destination.mkdir(parents=True, exist_ok=True)
+    changed = [destination]
     for name in names:
         target = destination / name
+        if target.parent not in changed:
+            changed.append(target.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.replace(attempt / name, target)
         except FileNotFoundError:
             if not target.exists():
                 raise
-    sync_folder(destination)
+    for folder in changed:
+        sync_folder(folder)
 
 
 def publish_folder(attempt: Path, destination: Path) -> None:

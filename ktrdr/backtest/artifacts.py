@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
-from ktrdr.backtest.outcome import LONG, BacktestOutcome, EquityCurve, ExitReason, Trades
+from ktrdr.backtest.outcome import LONG, BacktestOutcome, ExitReason, Trades
 
 _INSTANT = pl.Datetime("ms", "UTC")
 _REASONS = {reason.value: reason.name.lower() for reason in ExitReason}
@@ -15,7 +15,7 @@ _REASONS = {reason.value: reason.name.lower() for reason in ExitReason}
 def write_backtest(folder: Path, outcome: BacktestOutcome) -> None:
     """Write trades.parquet, equity.parquet and, last, backtest.json into `folder`, each whole or absent."""
     write_bytes_atomically(folder / "trades.parquet", _parquet(trades_frame(outcome.trades)))
-    write_bytes_atomically(folder / "equity.parquet", _parquet(equity_frame(outcome.equity)))
+    write_bytes_atomically(folder / "equity.parquet", _parquet(equity_frame(outcome)))
     write_json_atomically(folder / "backtest.json", outcome.report.model_dump(mode="json"))
 
 
@@ -49,8 +49,12 @@ def trades_frame(trades: Trades) -> pl.DataFrame:
     ).with_columns(pl.col("entry_time", "exit_time").cast(_INSTANT))
 
 
-def equity_frame(curve: EquityCurve) -> pl.DataFrame:
-    """Return one row per bar of the test blocks, in time order; the columns of `EquityCurve`."""
+def equity_frame(outcome: BacktestOutcome) -> pl.DataFrame:
+    """Return one row per bar of the test blocks, in time order; the columns of `EquityCurve`, and the market's equity.
+
+    `buy_and_hold` is the equity of holding the market over the same bars, as `BuyAndHold` measures it.
+    """
+    curve = outcome.equity
     return pl.DataFrame(
         {
             "timestamp": curve.timestamp,
@@ -59,6 +63,7 @@ def equity_frame(curve: EquityCurve) -> pl.DataFrame:
             "fold": curve.fold,
             "position": curve.position,
             "equity": curve.equity,
+            "buy_and_hold": outcome.buy_and_hold.equity,
         }
     ).with_columns(pl.col("timestamp", "known_at").cast(_INSTANT), pl.col("session_day").cast(pl.Date))
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ktrdr.cli.budget_report import budget_lines, standing_line
-from ktrdr.cli.cycle_report import cycle_lines, outcome_line
+from ktrdr.cli.cycle_report import cycle_lines, outcome_line, trace_words
 from ktrdr.cli.exit_codes import ExitCode, exit_code_of_error, exit_code_of_operation
 from ktrdr.cli.follow import Followed, start_and_follow
 from ktrdr.cli.output import print_document, print_documents, print_lines, say
@@ -135,7 +135,7 @@ async def _run_cycle(connection: Connection, options: TriggerOptions, number: in
 
 async def _say_if_offline(connection: Connection, request: TriggerRequest, operation_id: str) -> None:
     """Say that no LLM is used where nobody asked for that."""
-    if request.model is None and request.strategy is None:
+    if request.model is None and request.designer is None and request.strategy is None:
         cycle = await connection.client.operation(operation_id)
         if cycle.metadata.get("model") == _OFFLINE_MODEL:
             say(_OFFLINE_NOTE)
@@ -169,15 +169,12 @@ async def strategy_of(connection: Connection, operation: OperationDocument) -> S
 
 
 def _status_lines(status: AgentStatus) -> list[str]:
-    if not status.active:
-        lines = ["idle: no cycle is active"]
-    else:
-        lines = [
-            f"active: {cycle.operation_id}  {cycle.progress.percentage:.0f} %  {cycle.progress.current_step}"
-            for cycle in status.active
-        ]
+    lines = [] if status.active else ["idle: no cycle is active"]
+    for cycle in status.active:
+        step = f"{cycle.progress.percentage:.0f} %  {cycle.progress.current_step}"
+        lines += [f"active: {cycle.operation_id}  {step}", f"  trace {trace_words(cycle)}"]
     if status.last_cycle is not None:
-        lines.append(f"last: {outcome_line(status.last_cycle)}")
+        lines += [f"last: {outcome_line(status.last_cycle)}", f"  trace {trace_words(status.last_cycle)}"]
     return [*lines, standing_line(status.budget)]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ktrdr.cli.completion import complete_operation_id, complete_strategy_name
-from ktrdr.cli.options import Detach, Json, Seed, command_group
+from ktrdr.cli.options import Cursor, Designer, Detach, Json, Limit, Model, Seed, command_group
 from ktrdr.cli.schedule_commands import app as schedule_app
 
 app = command_group("Run research cycles: design, train, backtest, assess.")
@@ -15,9 +15,8 @@ app.add_typer(schedule_app, name="schedule")
 @app.command("trigger")
 def trigger(
     brief: Annotated[str | None, typer.Option(metavar="TEXT", help="What to look for, in words.")] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who designs; this version has 'offline' only.")
-    ] = None,
+    designer: Designer = None,
+    model: Model = None,
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -50,7 +49,9 @@ def trigger(
 
     if detach and until_completed > 1:
         raise typer.BadParameter("--detach starts one cycle and cannot wait for others: leave out --until-completed")
-    request = TriggerRequest.build(brief=brief, model=model, strategy=strategy, seed=seed, bypass_gates=bypass_gates)
+    request = TriggerRequest.build(
+        brief=brief, designer=designer, model=model, strategy=strategy, seed=seed, bypass_gates=bypass_gates
+    )
     trigger_cycles(TriggerOptions(request, until_completed, detach, as_json))
 
 
@@ -60,6 +61,14 @@ def status(as_json: Json = False) -> None:
     from ktrdr.cli.agent_actions import show_status
 
     show_status(as_json)
+
+
+@app.command("history")
+def history(limit: Limit = 20, cursor: Cursor = None, as_json: Json = False) -> None:
+    """List the cycles that have ended, newest first: how, with which strategy, its verdict and figures, its cost."""
+    from ktrdr.cli.history_actions import show_history
+
+    show_history(limit, cursor, as_json)
 
 
 @app.command("budget")

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from ktrdr.cli.evidence_report import baseline_lines, null_line, value_at, verdict_lines
+from ktrdr.cli.exam_report import exam_lines
 from ktrdr.cli.output import MISSING, figure, table_lines
+from ktrdr.config import load_settings
 from ktrdr.schemas.operations import OperationDocument
 from ktrdr.schemas.strategies import StrategyDetail
+from ktrdr.telemetry.spans import trace_id_of
 
 # Metric, its words, and how it is written: a ratio, a fraction shown in percent, or a count.
 _METRICS = (
@@ -36,9 +39,17 @@ def outcome_line(operation: OperationDocument) -> str:
     return words
 
 
+def trace_words(operation: OperationDocument) -> str:
+    """Return the id of the trace that tells of an operation, and where to see it if that is known."""
+    # What is started by an operation starts nothing itself, so that its parent is where its trace begins.
+    trace_id = trace_id_of(operation.parent_id or operation.operation_id)
+    jaeger_url = load_settings().jaeger_url
+    return trace_id if jaeger_url is None else f"{jaeger_url}/trace/{trace_id}"
+
+
 def cycle_lines(cycle: OperationDocument, strategy: StrategyDetail | None) -> list[str]:
     """Return the report of a cycle that ended; `strategy` is None where it designed none."""
-    lines = [outcome_line(cycle)]
+    lines = [outcome_line(cycle), f"trace {trace_words(cycle)}"]
     if strategy is None:
         return lines
     rows = [_gate_row(gate) for gate in gates_of(cycle)]
@@ -50,7 +61,12 @@ def cycle_lines(cycle: OperationDocument, strategy: StrategyDetail | None) -> li
 
 def result_lines(strategy: StrategyDetail) -> list[str]:
     """Return the figures of a strategy's training, backtest and assessment, as far as there are any."""
-    return [*_training_lines(strategy), *_backtest_lines(strategy), *_assessment_lines(strategy)]
+    return [
+        *_training_lines(strategy),
+        *_backtest_lines(strategy),
+        *exam_lines(strategy.exam, after_exam=strategy.after_exam),
+        *_assessment_lines(strategy),
+    ]
 
 
 def gates_of(cycle: OperationDocument) -> list[dict[str, JsonValue]]:

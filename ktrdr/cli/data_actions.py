@@ -24,11 +24,11 @@ def install_samples(as_json: bool) -> None:
     run_action(action)
 
 
-def list_markets(as_json: bool) -> None:
-    """Show all stored series."""
+def list_markets(limit: int, cursor: str | None, as_json: bool) -> None:
+    """Show a page of stored series."""
 
     async def action(connection: Connection) -> int:
-        _print_markets(await connection.client.markets(), as_json)
+        _print_markets(await connection.client.markets(limit=limit, cursor=cursor), as_json)
         return ExitCode.OK
 
     run_action(action)
@@ -126,6 +126,8 @@ def _print_markets(found: MarketList, as_json: bool) -> None:
         say(NO_BARS)
     else:
         print_lines(_table(found.markets))
+        if found.next_cursor is not None:
+            say(f"There are more: --cursor {found.next_cursor}")
 
 
 def _table(markets: list[SeriesDocument]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ktrdr.cli.options import Detach, Json, command_group
+from ktrdr.cli.options import Cursor, Detach, Json, Limit, command_group
 
 app = command_group("Install samples, import or fetch bars, check and adjust what is stored.")
 TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M"]
@@ -79,11 +79,11 @@ def import_(
 
 
 @app.command("list")
-def list_series(as_json: Json = False) -> None:
-    """List stored series; counts and dates are those of the bars that research may see."""
+def list_series(limit: Limit = 50, cursor: Cursor = None, as_json: Json = False) -> None:
+    """List stored series by symbol; counts and dates are those of the bars that research may see."""
     from ktrdr.cli.data_actions import list_markets
 
-    list_markets(as_json)
+    list_markets(limit, cursor, as_json)
 
 
 @app.command("check")
@@ -114,7 +114,7 @@ def adjust_(
 
 @app.command("fetch")
 def fetch(
-    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="yfinance, or ccxt:EXCHANGE, as ccxt:kraken.")],
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="yfinance, ccxt:EXCHANGE (ccxt:kraken), or ib.")],
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="As the provider spells it, such as BTC/USD.")],
     timeframe: Annotated[str, typer.Option(metavar="T", help="Bar length: 1m, 5m, 15m, 30m, 1h, 4h or 1d.")],
     start: Annotated[datetime, typer.Option(metavar="DATE", formats=TIME_FORMATS, help="First bar, UTC.")],
@@ -136,7 +136,8 @@ def fetch(
 ) -> None:
     """Load bars from a provider and import them; run it again after a failure and it goes on where it was.
 
-    Each provider needs its library: pip install 'ktrdr[yfinance]' or 'ktrdr[ccxt]'.
+    Each provider needs its library: pip install 'ktrdr[yfinance]', 'ktrdr[ccxt]' or 'ktrdr[ib]'. ib asks a TWS or IB
+    Gateway that runs and is logged in (KTRDR_IB_HOST, KTRDR_IB_PORT), for EUR/USD, AAPL, SAP@IBIS:EUR or ^SPX@CBOE.
     """
     from ktrdr.cli.fetch_actions import fetch_bars
     from ktrdr.schemas.markets import FetchRequest

@@ -75,6 +75,7 @@ async def _database_findings(client: ApiClient) -> list[Finding]:
     workers = await client.workers()
     found += [_worker(worker) for worker in workers.workers] or [_no_worker()]
     found += _queue_findings(workers)
+    found += _ledger_findings([*(await client.leaderboard(limit=1)).ledger_faults, *(await client.exams()).faults])
     for status in (OperationStatus.RUNNING, OperationStatus.PENDING):
         page = await client.list_operations(status=status, limit=_MAX_LOOKED_AT)
         found += [_stalled(operation) for operation in page.operations if "stalled" in operation.metadata]
@@ -115,6 +116,13 @@ def _queue_findings(workers: WorkerList) -> list[Finding]:
         for queue in workers.queues
         if queue.waiting
     ]
+
+
+def _ledger_findings(faults: list[str]) -> list[Finding]:
+    if not faults:
+        return [Finding(check="ledgers", status="ok", message="every counted trial and look is as it was written")]
+    fix = "restore the database from a backup: no count can be trusted, and no verdict that rests on one"
+    return [Finding(check="ledgers", status="broken", message=fault, fix=fix) for fault in faults]
 
 
 def _stalled(operation: OperationDocument) -> Finding:

@@ -5,15 +5,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import JsonValue
 
 from ktrdr.cli.output import MISSING, figure
-
-_REASONS = {
-    "above_luck": "better than the luckiest of so many tries without skill, net and after taking the market out",
-    "interval_below_zero": "a loss that bad luck does not explain, net or after taking the market out",
-    "not_above_luck": "positive, but no better than the luckiest of so many tries could be without skill",
-    "no_positive_edge": "nothing positive left, net or after taking the market out",
-    "too_few_trades": "too few trades to say anything",
-    "no_trades": "it never traded",
-}
+from ktrdr.evaluation.verdict_words import REASON_WORDS
 
 
 def null_line(training: Mapping[str, JsonValue]) -> str:
@@ -53,7 +45,7 @@ def verdict_lines(backtest: Mapping[str, JsonValue]) -> Iterator[str]:
         yield "There is no verdict: backtest it again to get one."
         return
     reason = str(verdict.get("reason"))
-    yield f"Verdict: {str(verdict.get('value')).upper()}: {_REASONS.get(reason, reason)}."
+    yield f"Verdict: {str(verdict.get('value')).upper()}: {REASON_WORDS.get(reason, reason)}."
     yield (
         f"  net Sharpe ratio {_ratio_words(verdict, 'net')}; less its share of buy-and-hold "
         f"{_ratio_words(verdict, 'market_adjusted')}"

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from uuid import uuid4
 
 from ktrdr import __version__
-from ktrdr.config import Settings, known_settings
+from ktrdr.artifacts.remote_folder import RemoteFolder
+from ktrdr.config import ArtifactsSettings, Settings, known_settings
+from ktrdr.errors import InvalidInput, WorkspaceUnusable
+from ktrdr.market.store import BarStore
 from ktrdr.schemas.doctor import Finding
 
 MIN_FREE_BYTES = 100 * 1024**2
@@ -24,6 +28,9 @@ def local_findings(settings: Settings) -> Iterator[Finding]:
     yield _installation()
     yield _workspace(settings.workspace)
     yield _disk(settings.workspace)
+    yield from _leftovers(settings)
+    if settings.artifacts is not None:
+        yield _shared_store(settings.artifacts)
 
 
 def _environment_findings() -> Iterator[Finding]:
@@ -78,6 +85,36 @@ def _disk(folder: Path) -> Finding:
         message=message,
         fix="make room: trainings and the database need it",
     )
+
+
+def _leftovers(settings: Settings) -> Iterator[Finding]:
+    """Remove what killed imports left, and say so."""
+    try:
+        n_files = BarStore(settings.data_folder).sweep()
+    except WorkspaceUnusable as error:
+        fix = "check who owns the folder `data`, or name another workspace"
+        yield Finding(check="workspace", status="broken", message=error.message, fix=fix)
+        return
+    if n_files:
+        words = f"removed {n_files} file(s) that killed imports left; no series has changed"
+        yield Finding(check="workspace", status="ok", message=words)
+
+
+def _shared_store(settings: ArtifactsSettings) -> Finding:
+    remote = RemoteFolder(settings.url, patience_s=settings.patience_s, waits=False)
+    try:
+        remote.open()
+        probe = f"probes/{uuid4().hex}"
+        remote.write(probe, b"ktrdr doctor\n")
+        remote.read(probe)
+        remote.remove(probe)
+    except (InvalidInput, WorkspaceUnusable) as error:
+        fix = "see the message: without the store nothing that needs strategies or bars can begin"
+        return Finding(check="artifacts", status="broken", message=error.message, fix=fix)
+    except FileNotFoundError as error:
+        fix = "KTRDR_ARTIFACTS_URL must name a store that shows at once what was written"
+        return Finding(check="artifacts", status="broken", message=f"written, and then not there: {error}", fix=fix)
+    return Finding(check="artifacts", status="ok", message=f"{remote.shown_url} can be read and written")
 
 
 def _present(folder: Path) -> Path:

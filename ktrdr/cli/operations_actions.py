@@ -7,7 +7,7 @@ from datetime import datetime
 from pydantic import JsonValue
 
 from ktrdr.cli.agent_actions import strategy_of
-from ktrdr.cli.cycle_report import attempt_words, cycle_lines, gate_words, gates_of, outcome_line
+from ktrdr.cli.cycle_report import attempt_words, cycle_lines, gate_words, gates_of, outcome_line, trace_words
 from ktrdr.cli.exit_codes import ExitCode, exit_code_of_operation
 from ktrdr.cli.follow import say_detached
 from ktrdr.cli.output import (
@@ -24,7 +24,6 @@ from ktrdr.cli.progress_display import progress_display
 from ktrdr.cli.session import run_action
 from ktrdr.cli.watch import watch
 from ktrdr.clock import format_time
-from ktrdr.config import load_settings
 from ktrdr.connect.connection import Connection
 from ktrdr.operations.operation import OperationStatus
 from ktrdr.schemas.operations import LogLineDocument, OperationDocument, PruneRequest
@@ -190,7 +189,8 @@ def _step_words(operation: OperationDocument, width: int) -> str:
 def _log_lines(lines: list[LogLineDocument]) -> list[str]:
     shown = []
     for line in lines:
-        shown.append(f"{line.time[:23]}Z {line.level:7} {line.operation_id[-6:]} {line.logger}: {line.message}")
+        about = f"{line.source} {line.operation_id[-6:]} {line.logger}"
+        shown.append(f"{line.time[:23]}Z {line.level:7} {about}: {line.message}")
         shown += [f"  {part}" for part in (line.trace or "").splitlines()]
     return shown
 
@@ -214,13 +214,13 @@ def _detail_lines(operation: OperationDocument) -> list[str]:
     for name, value in operation.metadata.items():
         if name == "gates":
             rows += [("gate", gate_words(gate)) for gate in gates_of(operation)]
+        elif name == "trace_id":
+            continue  # the last row
         elif name == "attempts":
             rows += [("earlier attempt", words) for words in attempt_words(operation)]
         else:
             rows.append((name, _value_words(value)))
-    jaeger_url, trace_id = load_settings().jaeger_url, operation.metadata.get("trace_id")
-    if jaeger_url is not None and trace_id is not None:
-        rows.append(("trace", f"{jaeger_url}/trace/{trace_id}"))
+    rows.append(("trace", trace_words(operation)))
     return table_lines(("", ""), rows)[1:]
 
 

@@ -1,7 +1,7 @@
 """Options and arguments that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -10,6 +10,18 @@ from ktrdr.cli.lazy_group import LeanGroup
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout: the API's own.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Return at once; needs a server (`ktrdr serve`).")]
+Designer = Annotated[
+    Literal["claude", "offline"] | None,
+    typer.Option(help="Who designs: offline asks no LLM, whatever is set.  [default: claude with a key, else offline]"),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Which LLM: opus, sonnet, haiku, claude-..., openai:NAME; or offline.  [sonnet with a key]"
+    ),
+]
+Limit = Annotated[int, typer.Option(min=1, max=200, help="How many at most.")]
+Cursor = Annotated[str | None, typer.Option(metavar="TEXT", help="Where the page before this one ended.")]
 Seed = Annotated[
     int | None, typer.Option(min=0, max=2**32 - 1, metavar="N", help="The same seed and bars give the same results.")
 ]

@@ -11,10 +11,12 @@ _RUN, _SERVE = "ktrdr.cli.run_commands", "ktrdr.cli.serve_commands"
 COMMANDS = {
     "agent": LazyCommand("ktrdr.cli.agent_commands", "Run research cycles: start, look, cancel."),
     "operations": LazyCommand("ktrdr.cli.operations_commands", "List, show, watch and cancel durable work."),
-    "strategies": LazyCommand("ktrdr.cli.strategies_commands", "List, show and validate strategies."),
+    "strategies": LazyCommand("ktrdr.cli.strategies_commands", "List, rank, show, validate and reproduce strategies."),
+    "indicators": LazyCommand("ktrdr.cli.indicators_commands", "List and show what a strategy may use."),
     "data": LazyCommand("ktrdr.cli.data_commands", "Install samples, import or fetch bars, check what is stored."),
     "train": LazyCommand(_RUN, "Train a strategy file or a stored strategy.", command="train"),
     "backtest": LazyCommand(_RUN, "Backtest a trained strategy out of sample.", command="backtest"),
+    "vault": LazyCommand("ktrdr.cli.vault_commands", "The one exam of a candidate on sealed bars."),
     "serve": LazyCommand(_SERVE, "Serve the HTTP API, with workers, until stopped.", command="serve"),
     "doctor": LazyCommand("ktrdr.cli.doctor_commands", "Find out what is wrong, and how to mend it.", command="doctor"),
     "worker": LazyCommand(_SERVE, "Run one worker until stopped.", command="worker"),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ktrdr.cli.options import Json, command_group
+from ktrdr.cli.options import Designer, Json, Model, command_group
 
 app = command_group(
     """Start cycles by themselves, again and again.
@@ -35,7 +35,8 @@ def add(
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call it.  [default: its id]")] = None,
     brief: Annotated[str | None, typer.Option(metavar="TEXT", help="What to look for, in words.")] = None,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="Who designs, as in `agent trigger`.")] = None,
+    designer: Designer = None,
+    model: Model = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of the first cycle; later ones count up.")
     ] = None,
@@ -45,7 +46,8 @@ def add(
     from ktrdr.cli.schedule_actions import add_schedule
     from ktrdr.schemas.schedules import NewSchedule
 
-    values = dict(every=every, cron=cron, timezone=timezone, name=name, brief=brief, model=model, seed=seed)
+    when = dict(every=every, cron=cron, timezone=timezone, name=name)
+    values: dict[str, str | int | None] = {**when, "brief": brief, "designer": designer, "model": model, "seed": seed}
     given = [f"--{option}" for option, value in values.items() if value is not None]
     if context.invoked_subcommand is not None:
         if given or as_json:

@@ -18,7 +18,7 @@ from ktrdr.connect.http_server import OrderlyServer, listen, url_of
 from ktrdr.connect.server_file import ServerRegistration, register_server
 from ktrdr.connect.worker_process import HEALTHY_AFTER_S, WorkerProcess, start_worker_process
 from ktrdr.errors import InvalidInput
-from ktrdr.telemetry.logs import configure_logging
+from ktrdr.telemetry.logs import also_logging_to, api_log, configure_logging
 
 _WORKER_POLL_S = 0.5
 _FIRST_BACKOFF_S = 1.0
@@ -65,7 +65,7 @@ def serve_workspace(options: ServeOptions) -> None:
     configure_logging()
     registration = register_server(settings.state_folder)
     try:
-        with listen(options.host, options.port) as listener:
+        with listen(options.host, options.port) as listener, also_logging_to(api_log(settings.logs_folder)):
             asyncio.run(_serve(settings, options, listener, registration))
     finally:
         registration.release()

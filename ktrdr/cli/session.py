@@ -41,6 +41,19 @@ async def _run(action: Action, will_work: bool) -> int:
         raise KtrdrError("interrupted", reason=INTERRUPTED_REASON) from None
 
 
+def ask(question: str) -> bool:
+    """Ask on the terminal, within an action. No answer, no terminal and Ctrl-C are a no."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    loop.remove_signal_handler(signal.SIGINT)  # a loop that waits for an answer would not hear it
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:
+        return False
+    finally:
+        loop.add_signal_handler(signal.SIGINT, task.cancel)
+
+
 def host_app(settings: Settings) -> AbstractAsyncContextManager[httpx.AsyncClient]:
     """Return a context that serves a workspace in this process; the whole API is imported only then."""
     from ktrdr.connect.hosted_app import hosted_app

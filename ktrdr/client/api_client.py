@@ -15,6 +15,7 @@ from ktrdr.operations.operation import OperationStatus
 from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriedStrategies, TriggerAccepted, TriggerRequest
 from ktrdr.schemas.document import Document, RequestBody
 from ktrdr.schemas.health import Health, Readiness
+from ktrdr.schemas.history import CycleHistory
 from ktrdr.schemas.indicators import IndicatorList
 from ktrdr.schemas.markets import FetchRequest, ImportDocument, MarketList, QualityDocument, QualityList
 from ktrdr.schemas.operations import OperationDocument, OperationList, OperationLog, PruneRequest, PruneResult
@@ -27,6 +28,7 @@ from ktrdr.schemas.strategies import (
     TrainingRequest,
     ValidationReport,
 )
+from ktrdr.schemas.vault import ExamList, ExamProspect, Leaderboard
 from ktrdr.schemas.workers import WorkerList
 
 PREFIX = "/api/v1"
@@ -74,6 +76,11 @@ class ApiClient:
     async def agent_budget(self, days: int) -> BudgetDocument:
         """Ask what LLM calls cost in the last `days` days, and what is left of today."""
         return _read(BudgetDocument, await self._send("GET", f"{PREFIX}/agent/budget", parameters={"days": days}))
+
+    async def history(self, *, limit: int = 50, cursor: str | None = None) -> CycleHistory:
+        """Return a page of cycles that have ended, newest first."""
+        parameters: Parameters = {"limit": limit, "cursor": cursor}
+        return _read(CycleHistory, await self._send("GET", f"{PREFIX}/agent/history", parameters=parameters))
 
     async def agent_memory(self, limit: int) -> TriedStrategies:
         """Return what was tried last and how it ended, newest first."""
@@ -179,13 +186,18 @@ class ApiClient:
         """Return who works on what, and what waits."""
         return _read(WorkerList, await self._send("GET", f"{PREFIX}/workers"))
 
-    async def strategies(self) -> StrategyList:
-        """Return all stored strategies, oldest first."""
-        return _read(StrategyList, await self._send("GET", f"{PREFIX}/strategies"))
+    async def strategies(self, *, limit: int = 50, cursor: str | None = None) -> StrategyList:
+        """Return a page of stored strategies, newest first."""
+        parameters: Parameters = {"limit": limit, "cursor": cursor}
+        return _read(StrategyList, await self._send("GET", f"{PREFIX}/strategies", parameters=parameters))
 
     async def strategy(self, name: str) -> StrategyDetail:
         """Return one strategy with its results."""
         return _read(StrategyDetail, await self._send("GET", f"{PREFIX}/strategies/{_segment(name)}"))
+
+    async def strategy_report(self, name: str) -> bytes:
+        """Return the page about a strategy, HTML, and have it put beside the strategy's other files."""
+        return (await self._send("GET", f"{PREFIX}/strategies/{_segment(name)}/report")).content
 
     async def validate_strategy(self, text: bytes) -> ValidationReport:
         """Return every fault of a strategy file."""
@@ -199,6 +211,27 @@ class ApiClient:
         """Store a strategy that an agent designed, with who made it."""
         return _read(StrategyDetail, await self._send("POST", f"{PREFIX}/strategies/designs", body=request))
 
+    async def reproduce(self, name: str) -> OperationDocument:
+        """Start doing a strategy's work again."""
+        return _read(OperationDocument, await self._send("POST", f"{PREFIX}/strategies/{_segment(name)}/reproduce"))
+
+    async def leaderboard(self, *, limit: int | None = None, cursor: str | None = None) -> Leaderboard:
+        """Return a page of the ranking."""
+        parameters: Parameters = {"limit": limit, "cursor": cursor}
+        return _read(Leaderboard, await self._send("GET", f"{PREFIX}/leaderboard", parameters=parameters))
+
+    async def exams(self) -> ExamList:
+        """Return all looks at sealed bars."""
+        return _read(ExamList, await self._send("GET", f"{PREFIX}/vault"))
+
+    async def exam_prospect(self, name: str) -> ExamProspect:
+        """Return what an exam would be."""
+        return _read(ExamProspect, await self._send("GET", f"{PREFIX}/vault/{_segment(name)}"))
+
+    async def open_vault(self, name: str) -> OperationDocument:
+        """Start the one exam of a candidate."""
+        return _read(OperationDocument, await self._send("POST", f"{PREFIX}/vault/{_segment(name)}"))
+
     async def train(self, request: TrainingRequest) -> OperationDocument:
         """Start a training."""
         return _read(OperationDocument, await self._send("POST", f"{PREFIX}/training", body=request))
@@ -211,9 +244,10 @@ class ApiClient:
         """Return what a strategy file may use."""
         return _read(IndicatorList, await self._send("GET", f"{PREFIX}/indicators"))
 
-    async def markets(self) -> MarketList:
-        """Return all stored series."""
-        return _read(MarketList, await self._send("GET", f"{PREFIX}/markets"))
+    async def markets(self, *, limit: int = 50, cursor: str | None = None) -> MarketList:
+        """Return a page of stored series."""
+        parameters: Parameters = {"limit": limit, "cursor": cursor}
+        return _read(MarketList, await self._send("GET", f"{PREFIX}/markets", parameters=parameters))
 
     async def install_samples(self) -> MarketList:
         """Store the bundled samples."""

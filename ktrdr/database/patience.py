@@ -1,4 +1,4 @@
-"""Wait for a database that went away: work that took hours must not be lost to a restart of a minute."""
+"""Wait for a database, or a shared store, that went away: work of hours must not be lost to a restart of a minute."""
 
 import asyncio
 import logging
@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import psycopg
 import sqlalchemy as sa
+
+from ktrdr.errors import ArtifactsUnavailable
 
 PATIENCE_S = 3600.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 5.0
@@ -29,17 +31,22 @@ def is_connection_lost(error: sa.exc.SQLAlchemyError) -> bool:
 
 
 async def patiently(function: Callable[[], T]) -> T:
-    """Run a blocking function in a thread, again and again until the database answers; an hour at most.
+    """Run a blocking function in a thread, again and again until database and shared store answer.
 
-    It may be called again after it failed half-way. For workers: whoever answers a request says at once that it cannot.
+    That is an hour at most for the database, and for the store as long as its error says. It may be called again
+    after it failed half-way. For workers: whoever answers a request says at once that it cannot.
     """
-    deadline, pause_s = time.monotonic() + PATIENCE_S, _FIRST_PAUSE_S
+    began, pause_s = time.monotonic(), _FIRST_PAUSE_S
     while True:
         try:
             return await asyncio.to_thread(function)
         except sa.exc.SQLAlchemyError as error:
-            if not is_connection_lost(error) or time.monotonic() > deadline:
+            if not is_connection_lost(error) or time.monotonic() - began > PATIENCE_S:
                 raise
             _logger.warning("waiting for the database: %s", str(error.__cause__ or error).splitlines()[0])
+        except ArtifactsUnavailable as error:
+            if time.monotonic() - began > error.patience_s:
+                raise
+            _logger.warning("waiting for the shared store: %s", error.message)
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

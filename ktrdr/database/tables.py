@@ -21,6 +21,21 @@ trial_events = sa.Table(
     sa.UniqueConstraint("trial_id", "event", name="ktrdr_trial_events_once"),
 )
 
+# One row per event: a look at sealed bars is opened before it, and closed with what it came to. `identity` names the
+# examined specification and weights; rows are never changed, and each holds the hash of the one before.
+exam_events = sa.Table(
+    "ktrdr_exam_events",
+    metadata,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("identity", sa.Text, nullable=False),
+    sa.Column("event", sa.Text, nullable=False),
+    sa.Column("recorded_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("previous_hash", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.UniqueConstraint("identity", "event", name="ktrdr_exam_events_once"),
+)
+
 # Money is whole nano-dollars: sums are exact, and a token may cost as little as ten of them.
 # One row per paid cycle. It is written when the cycle is triggered; the end of the cycle closes it, and setting the
 # cycle going again opens it.
@@ -101,6 +116,13 @@ workers = sa.Table(
     sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("heartbeat_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("steady_since", sa.DateTime(timezone=True), nullable=False),  # since when no silence was too long
+)
+# Workers that were given up, each for a day: what was lost overnight is seen in the morning.
+lost_workers = sa.Table(
+    "ktrdr_lost_workers",
+    postgres_metadata,
+    sa.Column("executor_id", sa.Text, primary_key=True),
+    sa.Column("lost_at", sa.DateTime(timezone=True), nullable=False),
 )
 
 

@@ -5,34 +5,23 @@ before its training starts and closed with its outcome, refusals included; rows 
 the hash of the one before.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from pydantic import JsonValue
 
-from ktrdr.artifacts.files import canonical_json
 from ktrdr.backtest.report import TrialHistory, TrialSharpes
-from ktrdr.clock import Clock, epoch_ms
+from ktrdr.clock import Clock
 from ktrdr.database.engine import Database
 from ktrdr.database.tables import trial_events
+from ktrdr.evaluation.hash_chain import ChainFault, ChainHead, HashChain
 
 OPENED, CLOSED, REOPENED = "opened", "closed", "reopened"
 # A trial that goes on after its end is closed again: each such event has a number, and is still written once.
 _NUMBERED = "{event}#{number}"
-_GENESIS = "0" * 64
-
-
-@dataclass(frozen=True, slots=True)
-class TrialFault:
-    """A row of the ledger that is not as it was written."""
-
-    sequence: int
-    what: str
+_WRITERS_LOCK = 7242102
 
 
 class TrialLedger:
@@ -40,7 +29,7 @@ class TrialLedger:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._clock = clock
+        self._chain = HashChain(database, clock, trial_events, subject="trial_id", lock_key=_WRITERS_LOCK)
 
     def open_trial(self, trial_id: str, configuration: Mapping[str, JsonValue]) -> None:
         """Count a trial before it starts. Opening it again (a replay after a crash) changes nothing.
@@ -80,8 +69,7 @@ class TrialLedger:
 
     def outcome(self, trial_id: str) -> dict[str, JsonValue] | None:
         """Return how a trial ended, None as long as it has not."""
-        with self._database.engine.connect() as connection:
-            events = _events(connection, trial_id)
+        events = self._chain.rows(trial_id)
         if not events or not events[-1].event.startswith(CLOSED):
             return None
         return dict(json.loads(events[-1].payload))
@@ -123,27 +111,26 @@ class TrialLedger:
         with self._database.engine.connect() as connection:
             return list(connection.execute(query).scalars())
 
-    def verify(self) -> list[TrialFault]:
+    def has_verdict(self, strategy_sha256: str, verdict: JsonValue) -> bool:
+        """Return whether a trial of this strategy ended with exactly this verdict."""
+        opened = sa.select(trial_events.c.trial_id, trial_events.c.payload).where(trial_events.c.event == OPENED)
+        with self._database.engine.connect() as connection:
+            tried = {trial: json.loads(text).get("strategy_sha256") for trial, text in connection.execute(opened)}
+        return any(
+            tried.get(trial) == strategy_sha256 and outcome.get("verdict") == verdict
+            for trial, outcome in self._outcomes().items()
+        )
+
+    def head(self) -> ChainHead | None:
+        """Return the newest row, by which rows cut off later are found out; None of an empty ledger."""
+        return self._chain.head()
+
+    def verify(self, known: Sequence[ChainHead] = ()) -> list[ChainFault]:
         """Recompute the chain and return every row changed, put in, or removed before another; empty when whole.
 
-        Rows cut off at the end cannot be seen from the chain alone.
+        Rows cut off at the end show only against `known` ones: the exam ledger writes the newest one down at each look.
         """
-        with self._database.engine.connect() as connection:
-            rows = connection.execute(sa.select(trial_events).order_by(trial_events.c.sequence)).all()
-        faults = []
-        previous, expected_sequence = _GENESIS, 1
-        for row in rows:
-            if row.sequence != expected_sequence:
-                faults.append(TrialFault(expected_sequence, "is missing"))
-            if row.previous_hash != previous:
-                faults.append(TrialFault(row.sequence, "does not follow the row before it"))
-            content = _row_hash(
-                row.sequence, row.trial_id, row.event, row.recorded_at_ms, row.payload, row.previous_hash
-            )
-            if content != row.hash:
-                faults.append(TrialFault(row.sequence, "was changed after it was written"))
-            previous, expected_sequence = row.hash, row.sequence + 1
-        return faults
+        return self._chain.verify(known)
 
     def _outcomes(self) -> dict[str, dict[str, JsonValue]]:
         """Return the outcome that holds of every trial that has one, in the order of the openings."""
@@ -155,33 +142,10 @@ class TrialLedger:
         return {trial: outcome for trial, outcome in outcomes.items() if outcome is not None}
 
     def _append(self, trial_id: str, event: str, payload: Mapping[str, JsonValue]) -> None:
-        text = canonical_json(dict(payload)).decode()
-        with self._database.engine.begin() as connection:
-            if self._database.is_sqlite:
-                connection.execute(sa.text("BEGIN IMMEDIATE"))  # reads below must see the last writer's row
-            else:
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7242102)"))
-            name = _next_event(event, n_events=len(_events(connection, trial_id)))
-            if name is None:
-                return
-            last = connection.execute(
-                sa.select(trial_events.c.sequence, trial_events.c.hash)
-                .order_by(trial_events.c.sequence.desc())
-                .limit(1)
-            ).first()
-            sequence, previous = (1, _GENESIS) if last is None else (last.sequence + 1, last.hash)
-            recorded_at_ms = epoch_ms(self._clock())
-            connection.execute(
-                trial_events.insert().values(
-                    sequence=sequence,
-                    trial_id=trial_id,
-                    event=name,
-                    recorded_at_ms=recorded_at_ms,
-                    payload=text,
-                    previous_hash=previous,
-                    hash=_row_hash(sequence, trial_id, name, recorded_at_ms, text, previous),
-                )
-            )
+        with self._chain.writing() as ledger:
+            name = _next_event(event, n_events=len(ledger.rows(trial_id)))
+            if name is not None:
+                ledger.add(trial_id, name, payload)
 
 
 def _daily_sharpe(outcome: Mapping[str, JsonValue]) -> float | None:
@@ -200,11 +164,6 @@ def _spread(ratios: Sequence[float]) -> TrialSharpes:
     return TrialSharpes(count=len(ratios), mean=mean, squares=math.fsum((each - mean) ** 2 for each in ratios))
 
 
-def _events(connection: sa.Connection, trial_id: str) -> Sequence[sa.Row[Any]]:
-    query = sa.select(trial_events).where(trial_events.c.trial_id == trial_id).order_by(trial_events.c.sequence)
-    return connection.execute(query).all()
-
-
 def _next_event(event: str, *, n_events: int) -> str | None:
     """Return the name of the row that an event adds to a trial with so many; None where it adds nothing.
 
@@ -215,8 +174,3 @@ def _next_event(event: str, *, n_events: int) -> str | None:
     if not is_in_turn[event]:
         return None
     return event if n_events < 2 else _NUMBERED.format(event=event, number=n_events // 2 + 1)
-
-
-def _row_hash(sequence: int, trial_id: str, event: str, recorded_at_ms: int, payload: str, previous_hash: str) -> str:
-    fields = [sequence, trial_id, event, recorded_at_ms, payload, previous_hash]
-    return hashlib.sha256(json.dumps(fields).encode()).hexdigest()

@@ -10,6 +10,8 @@ from ktrdr.errors import OperationFailed
 from ktrdr.indicators.catalogue import CATALOGUE
 from ktrdr.indicators.compute import compute_indicator, warmup_bars
 from ktrdr.market.bars import Bars
+from ktrdr.market.resample import HigherBars, resample
+from ktrdr.market.timeframe import Timeframe
 from ktrdr.strategy.specification import StrategySpecification
 
 FloatArray = NDArray[np.float64]
@@ -34,23 +36,22 @@ class FeatureInputs:
 def compute_inputs(specification: StrategySpecification, bars: Bars) -> FeatureInputs:
     """Compute the input of every fuzzy variable of a strategy; each indicator is computed once.
 
+    An indicator of a higher timeframe has at bar t the value of the last higher bar known at t's close; its warm-up is
+    counted in higher bars, less the first one, which the start of the series may have cut.
+
     Raises:
         OperationFailed: `no_volume`, an indicator needs volume and the series has none; `too_few_bars`, the
             warm-up leaves no bar; `indicator_not_finite`, a value after the warm-up is NaN or infinite.
     """
     _check_volume(specification, bars)
-    first_row = max(warmup_bars(each.type, each.parameters) for each in specification.indicators.values())
+    prices = bars.prices()
+    outputs, first_row = _indicator_outputs(specification, bars)
     if first_row >= len(bars):
         raise OperationFailed(
             f"the indicators need {first_row} bars to settle and {bars.symbol} {bars.timeframe} has {len(bars)}; "
             "use shorter periods or a longer series",
             reason="too_few_bars",
         )
-    prices = bars.prices()
-    outputs = {
-        identifier: compute_indicator(each.type, each.parameters, prices)
-        for identifier, each in specification.indicators.items()
-    }
     values = np.full((len(bars), len(specification.fuzzy_sets)), np.nan)
     for column, (name, variable) in enumerate(specification.fuzzy_sets.items()):
         settled = _resolve(variable.input, outputs)[first_row:]
@@ -61,6 +62,37 @@ def compute_inputs(specification: StrategySpecification, bars: Bars) -> FeatureI
             settled = _relative(name, settled, reference[first_row:])
         values[first_row:, column] = settled
     return FeatureInputs(tuple(specification.fuzzy_sets), values, first_row)
+
+
+def _indicator_outputs(
+    specification: StrategySpecification, bars: Bars
+) -> tuple[dict[str, dict[str, FloatArray]], int]:
+    """Return every indicator's outputs, each (n_bars,), and the first bar at which all of them have settled."""
+    outputs: dict[str, dict[str, FloatArray]] = {}
+    first_row = 0
+    inputs = bars.indicator_inputs()
+    higher: dict[Timeframe, HigherBars] = {}
+    for identifier, each in specification.indicators.items():
+        warmup = warmup_bars(each.type, each.parameters)
+        if each.timeframe is None:
+            outputs[identifier] = compute_indicator(each.type, each.parameters, inputs)
+            first_row = max(first_row, warmup)
+            continue
+        if each.timeframe not in higher:
+            higher[each.timeframe] = resample(bars, each.timeframe)
+        source = higher[each.timeframe]
+        warmup += 1  # the start of the series may have cut the first higher bar
+        if warmup >= len(source):
+            raise OperationFailed(
+                f"indicator {identifier!r} needs {warmup + 1} bars of {each.timeframe} to settle, and the {len(bars)} "
+                f"bars of {bars.symbol} {bars.timeframe} make {len(source)}; use a shorter period, a lower timeframe "
+                "for it or a longer series",
+                reason="too_few_bars",
+            )
+        found = compute_indicator(each.type, each.parameters, source.prices)
+        outputs[identifier] = {name: source.at_each_bar(values, len(bars)) for name, values in found.items()}
+        first_row = max(first_row, int(source.known_row[warmup]))
+    return outputs, first_row
 
 
 def _check_volume(specification: StrategySpecification, bars: Bars) -> None:

@@ -2,7 +2,8 @@
 
 TA-Lib knows names and defaults but no ranges, so the ranges here are ours: wide enough for any timeframe,
 narrow enough that the warm-up fits a research window. Every indicator here forgets: two histories of
-different length agree after the warm-up, and no value changes when later bars arrive (tests prove both).
+different length agree after the warm-up, and no value changes when later bars arrive (tests prove both). All are
+TA-Lib's but those of the clock, which are columns of the bars.
 """
 
 import math
@@ -423,8 +424,32 @@ _VOLUME = (
     ),
 )
 
+_CLOCK = (
+    IndicatorType(
+        "HOUR",
+        "hour of New York at which the bar is complete, 0 to below 24, 9.5 at half past nine; FX days end at 17",
+        ("hour",),
+        _REAL,
+        (),
+        "oscillator",
+    ),
+    IndicatorType(
+        "WEEKDAY",
+        "weekday of the bar's session, 0 Monday .. 6 Sunday; an FX Monday begins on Sunday evening",
+        ("weekday",),
+        _REAL,
+        (),
+        "oscillator",
+    ),
+    IndicatorType("MONTHDAY", "day of the month of the bar's session, 1..31", ("monthday",), _REAL, (), "oscillator"),
+)
+
 CATALOGUE: Mapping[str, IndicatorType] = MappingProxyType(
-    {each.name: each for group in (_OSCILLATORS, _TREND, _MOMENTUM, _VOLATILITY, _LEVELS, _VOLUME) for each in group}
+    {
+        each.name: each
+        for group in (_OSCILLATORS, _TREND, _MOMENTUM, _VOLATILITY, _LEVELS, _VOLUME, _CLOCK)
+        for each in group
+    }
 )
 
 _RUNNING_TOTAL = "its level is a running total that depends on where the file starts; use CMF or MFI"

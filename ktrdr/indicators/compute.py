@@ -27,7 +27,7 @@ def compute_indicator(
     Args:
         type_name: A name in the catalogue.
         parameters: Those not given take the catalogue's defaults.
-        prices: `open, high, low, close, volume` to float64 (n_bars,); only the type's inputs are looked at.
+        prices: The columns of `Bars.indicator_inputs`, float64 (n_bars,); only the type's inputs are looked at.
 
     Returns:
         Output name to float64 (n_bars,). The first `warmup_bars` rows are NaN, all others finite.
@@ -49,6 +49,8 @@ def compute_indicator(
     n_bars = len(inputs[0])
     if n_bars <= warmup:
         return {name: np.full(n_bars, np.nan) for name in kind.outputs}
+    if kind.is_of_clock:
+        return {kind.outputs[0]: inputs[0].copy()}
     raw = getattr(talib, type_name)(*inputs, **complete, **dict(kind.constants))
     arrays = raw if isinstance(raw, tuple) else (raw,)
     outputs = dict(zip(kind.outputs, arrays, strict=True))
@@ -91,6 +93,8 @@ def _warmup_bars(type_name: str, parameters: tuple[tuple[str, float], ...]) -> i
     from talib import abstract  # the stubs know abstract as a package, without Function
 
     kind = CATALOGUE[type_name]
+    if kind.is_of_clock:
+        return 0
     values = dict(parameters)
     lookback = int(abstract.Function(type_name, **values, **dict(kind.constants)).lookback)  # type: ignore[attr-defined]
     return lookback + _settling_bars(kind, values)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+CLOCK_INPUTS = ("hour", "weekday", "monthday")
 Unit = Literal["price", "price_difference", "oscillator", "ratio"]
 
 
@@ -31,7 +32,7 @@ class Smoothing:
 
 @dataclass(frozen=True, slots=True)
 class IndicatorType:
-    """One TA-Lib function as ktrdr offers it.
+    """One TA-Lib function as ktrdr offers it, or one column of the clock.
 
     `unit` says how the outputs move: `price` with the price level, so a fuzzy set on it needs `relative_to`;
     `price_difference` in units of price, so its scale drifts over years; `oscillator` within fixed or
@@ -48,3 +49,8 @@ class IndicatorType:
     ascending: tuple[tuple[str, str], ...] = ()
     smoothings: tuple[Smoothing, ...] = ()
     constants: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def is_of_clock(self) -> bool:
+        """Whether it is a column of the bars themselves, which says when they are, and no function of TA-Lib."""
+        return self.inputs[0] in CLOCK_INPUTS

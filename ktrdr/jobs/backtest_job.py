@@ -8,14 +8,13 @@ from ktrdr.backtest.artifacts import write_backtest, write_daily_returns
 from ktrdr.backtest.market_beta import measure_market_betas
 from ktrdr.backtest.report import TrialHistory
 from ktrdr.backtest.run import run_backtest
-from ktrdr.config import load_settings
+from ktrdr.config import Settings, load_settings
 from ktrdr.evaluation.selection import compare_with_trials
 from ktrdr.evaluation.verdict import reach_verdict
-from ktrdr.jobs.files import DAILY_RETURNS_FILE
+from ktrdr.jobs.files import trial_file
 from ktrdr.jobs.same_strategy import require_same_strategy
-from ktrdr.market.store import BarStore
+from ktrdr.jobs.stores import open_job_stores
 from ktrdr.operations.job_child import Report
-from ktrdr.strategy.store import StrategyStore
 from ktrdr.telemetry.stopwatch import Stopwatch
 from ktrdr.training.predictions import read_predictions
 from ktrdr.training.report import read_training_report
@@ -25,6 +24,7 @@ class BacktestJobRequest(BaseModel):
     """What the worker asks of a backtest process."""
 
     strategy: str
+    trial_id: str
     attempt: str
     history: TrialHistory
     other_returns: list[str]
@@ -32,17 +32,19 @@ class BacktestJobRequest(BaseModel):
 
 def backtest(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) -> JsonValue:
     """Backtest the out-of-sample predictions on the snapshot they were made on; return metrics and verdict."""
-    request = BacktestJobRequest.model_validate(document)
-    settings = load_settings()
+    return backtest_in(load_settings(), BacktestJobRequest.model_validate(document), report, stopwatch)
+
+
+def backtest_in(settings: Settings, request: BacktestJobRequest, report: Report, stopwatch: Stopwatch) -> JsonValue:
+    """Do what `backtest` does in the workspace that the settings name."""
     report(0.0, "reading predictions")
-    strategies = StrategyStore(settings.strategies_folder)
-    specification = strategies.read(request.strategy)
-    folder = strategies.folder(request.strategy)
+    stores = open_job_stores(settings)
+    folder = stores.strategies.folder(request.strategy)
+    specification = stores.strategies.read(request.strategy)
     training = read_training_report(folder / "training.json")
     require_same_strategy(specification, training.strategy_sha256)
-    store = BarStore(settings.data_folder)
-    series = store.series(specification.symbol, specification.timeframe)
-    bars = store.load_research(specification.symbol, specification.timeframe, snapshot=training.snapshot)
+    series = stores.bars.series(specification.symbol, specification.timeframe)
+    bars = stores.bars.load_research(specification.symbol, specification.timeframe, snapshot=training.snapshot)
     probability, fold = read_predictions(folder / "predictions.parquet", bars).by_bar(len(bars))
     stopwatch.lap("job.read", {"bars": len(bars)})
     report(30.0, "trading the test blocks")
@@ -53,6 +55,9 @@ def backtest(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatc
     report(60.0, "reaching the verdict")
     fitted = read_predictions(folder / "fitted_predictions.parquet", bars).of_folds(len(bars))
     betas = measure_market_betas(specification, bars, fitted, series.costs)
+    with stores.trials.settled():
+        for path in request.other_returns:
+            stores.trials.bring(Path(path).stem)
     others = [settings.workspace / path for path in request.other_returns]
     selection = compare_with_trials(outcome.equity.daily_returns(), others, seed=training.seed)
     verdict = reach_verdict(outcome, betas, request.history, seed=training.seed, selection=selection)
@@ -61,6 +66,6 @@ def backtest(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatc
     report(80.0, "writing results")
     attempt = Path(request.attempt)
     write_backtest(attempt, outcome)
-    write_daily_returns(attempt / DAILY_RETURNS_FILE, outcome)
+    write_daily_returns(attempt / trial_file(request.trial_id), outcome)
     stopwatch.lap("job.write")
     return outcome.report.model_dump(mode="json", include={"metrics", "verdict"})

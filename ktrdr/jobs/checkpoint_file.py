@@ -3,10 +3,10 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from ktrdr.artifacts.files import write_bytes_atomically
-from ktrdr.errors import CheckpointUnusable
+from ktrdr.artifacts.shelf import Shelf
+from ktrdr.errors import ArtifactsUnavailable, CheckpointUnusable
 from ktrdr.networks.checkpoint import FitCheckpoint, read_checkpoint
 from ktrdr.networks.fit import FitState
 from ktrdr.training.train import Recalled
@@ -21,13 +21,18 @@ class CheckpointFile:
     """The memory of one operation's training.
 
     Args:
-        folder: The operation's own; it appears with the first checkpoint.
+        shelf: Where checkpoints are kept; this one appears with the first of the operation.
+        operation_id: The training.
         interval_s: Seconds between two checkpoints, at least. A shorter training is quicker done again than kept.
         clock_s: Seconds from any beginning, monotonic.
     """
 
-    def __init__(self, folder: Path, interval_s: float, clock_s: Callable[[], float] = time.monotonic) -> None:
-        self._path = folder / CHECKPOINT_FILE
+    def __init__(
+        self, shelf: Shelf, operation_id: str, interval_s: float, clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._shelf = shelf
+        self._unit = operation_id
+        self._path = shelf.folder(operation_id) / CHECKPOINT_FILE
         self._interval_s = interval_s
         self._clock_s = clock_s
         self._due_s = clock_s() + interval_s
@@ -37,6 +42,7 @@ class CheckpointFile:
         """Return where the training stood; from the start where the file is of another training, or damaged."""
         self._identity = identity
         self._due_s = self._clock_s() + self._interval_s
+        self._shelf.bring(self._unit)
         try:
             state = read_checkpoint(self._path.read_bytes(), identity=identity, like=start)
         except FileNotFoundError:
@@ -52,6 +58,11 @@ class CheckpointFile:
         began_s = self._clock_s()
         if began_s < self._due_s:
             return
-        write_bytes_atomically(self._path, FitCheckpoint(state, self._identity).to_bytes())
+        data = FitCheckpoint(state, self._identity).to_bytes()
+        try:
+            self._shelf.write(self._unit, CHECKPOINT_FILE, data)
+        except ArtifactsUnavailable as error:
+            _logger.warning("%s; the checkpoint is kept on this machine only", error.message)
+            write_bytes_atomically(self._path, data)
         ended_s = self._clock_s()
         self._due_s = ended_s + max(self._interval_s, (ended_s - began_s) / MAX_COST_SHARE)

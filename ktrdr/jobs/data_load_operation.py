@@ -1,8 +1,8 @@
 """The operation `data_load`: pages from a provider, then an import."""
 
 import hashlib
+import logging
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import JsonValue
 
@@ -16,14 +16,18 @@ from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.market.calendar import resolve_calendar
 from ktrdr.market.series import normal_symbol
 from ktrdr.market.timeframe import Timeframe
+from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.runtime import COMPUTE_QUEUE, Body
 from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
 from ktrdr.operations.work import Payload, Work
 from ktrdr.providers.catalogue import check_provider
+from ktrdr.telemetry.logs import logging_about
 
 DATA_LOAD = "data_load"
+PAGES_PREFIX = "pages_"
 _JOB = "ktrdr.jobs.data_load"
+_logger = logging.getLogger(__name__)
 
 
 def data_load_operation(services: LaboratoryServices) -> Body:
@@ -35,7 +39,7 @@ def data_load_operation(services: LaboratoryServices) -> Body:
 
         def discard() -> None:
             discard_attempt(loaded.attempt)
-            discard_attempt(Path(request.pages))
+            discard_attempt(loaded.attempt.parent / request.pages)
 
         await work.step("discard", discard)
         return loaded.result
@@ -68,7 +72,7 @@ def start_data_load(
     if start_ms >= end_ms:
         raise InvalidInput(f"need a start before the end, were {start} and {end or 'now'}")
     key = "\n".join([check_provider(provider), symbol, Timeframe.parse(timeframe), str(start_ms)])
-    pages = settings.attempts_folder / f"pages_{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    pages = f"{PAGES_PREFIX}{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     request = DataLoadRequest(
         provider=provider,
         symbol=symbol,
@@ -79,12 +83,15 @@ def start_data_load(
         calendar=None if calendar is None else resolve_calendar(calendar),
         replace=replace,
         accept_findings=accept_findings,
-        pages=str(pages),
+        pages=pages,
     )
-    metadata: Payload = {"provider": provider, "symbol": symbol, "timeframe": timeframe, "pages": pages.name}
+    metadata: Payload = {"provider": provider, "symbol": symbol, "timeframe": timeframe, "pages": pages}
     with operations.exclusive_lock(TRIGGER_LOCK):
-        refuse_busy_pages(operations, pages.name)
-        return operations.enqueue(DATA_LOAD, queue=COMPUTE_QUEUE, payload=request.model_dump(), metadata=metadata)
+        refuse_busy_pages(operations, pages)
+        operation = operations.enqueue(DATA_LOAD, queue=COMPUTE_QUEUE, payload=request.model_dump(), metadata=metadata)
+    with logging_about(log_subject(operations, operation)):
+        _logger.info("operation %s was asked for: %s from %s", operation.operation_id, symbol, provider)
+    return operation
 
 
 def refuse_busy_pages(operations: OperationStore, pages: str) -> None:

@@ -1,13 +1,13 @@
 """The operations `training` and `backtesting`: trial, job process, files into place."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
-from ktrdr.artifacts.attempt import discard_attempt, publish_files
-from ktrdr.artifacts.files import write_bytes_atomically
+from ktrdr.artifacts.attempt import discard_attempt
 from ktrdr.errors import KtrdrError, OperationFailed
-from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, DAILY_RETURNS_FILE, TRAINING_FILES, daily_returns_path
+from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, TRAINING_FILES, trial_file
 from ktrdr.jobs.repeated_job import run_repeated_job
 from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.jobs.services import LaboratoryServices
@@ -42,9 +42,7 @@ def training_operation(services: LaboratoryServices) -> Body:
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = TrainingPayload.model_validate(document)
-        folder = services.strategies.folder(payload.strategy)
-
-        checkpoints = services.settings.checkpoints_folder / work.operation_id
+        checkpoints = services.stores.checkpoints
 
         def open_trial() -> JsonValue:
             services.operations.write_metadata(work.operation_id, {"strategy_name": payload.strategy})
@@ -53,34 +51,40 @@ def training_operation(services: LaboratoryServices) -> Body:
             services.ledger.open_trial(work.operation_id, {**configuration, "seed": payload.seed})
             return {name: configuration[name] for name in ("strategy_sha256", "snapshot")}
 
+        def keep(attempt: Path) -> JsonValue:
+            return services.strategies.upload(payload.strategy, attempt, TRAINING_FILES)
+
         def publish() -> None:
-            if (attempt / TRAINING_FILES[-1]).exists():  # else it was done before a crash: later phases may have begun
-                # What was computed from an earlier training of this strategy no longer belongs to it.
-                for name in (*ASSESSMENT_FILES, *reversed(BACKTEST_FILES)):
-                    (folder / name).unlink(missing_ok=True)
-            publish_files(attempt, folder, TRAINING_FILES)
-            discard_attempt(attempt)
-            discard_attempt(checkpoints)
+            # What was computed from an earlier training of this strategy no longer belongs to it.
+            outdated = (*ASSESSMENT_FILES, *reversed(BACKTEST_FILES))
+            services.strategies.publish(
+                payload.strategy, trained.attempt, TRAINING_FILES, uploaded=trained.kept, dropping=outdated
+            )
+
+        def tidy() -> None:
+            discard_attempt(trained.attempt)
+            checkpoints.discard(work.operation_id)
 
         basis = await work.step("open_trial", open_trial)
         request: Payload = {
             "strategy": payload.strategy,
             **_object(basis),
             "seed": payload.seed,
-            "checkpoints": str(checkpoints),
+            "operation_id": work.operation_id,
         }
         try:
-            trained = await run_repeated_job(services, work, TRAINING, _TRAINING_JOB, request)
+            trained = await run_repeated_job(services, work, TRAINING, _TRAINING_JOB, request, keep=keep)
         except KtrdrError as error:
             if not payload.part_of_cycle:
                 services.ledger.close_trial(work.operation_id, {"outcome": f"training_failed:{error.reason}"})
             raise
-        attempt, result = trained.attempt, _object(trained.result)
+        result = _object(trained.result)
         await work.publish("publish", publish)
+        await work.step("tidy", tidy)
         if not payload.part_of_cycle:
             outcome: Payload = {"outcome": "trained", **result}
             await work.step("close_trial", lambda: services.ledger.close_trial(work.operation_id, outcome))
-        return {"strategy_name": payload.strategy, "strategy_path": str(folder), **result}
+        return {"strategy_name": payload.strategy, "strategy_path": _path(services, payload.strategy), **result}
 
     return body
 
@@ -90,7 +94,6 @@ def backtest_operation(services: LaboratoryServices) -> Body:
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = BacktestPayload.model_validate(document)
-        folder = services.strategies.folder(payload.strategy)
         trial_id = payload.trial_id or work.operation_id
 
         def prepare() -> JsonValue:
@@ -104,31 +107,34 @@ def backtest_operation(services: LaboratoryServices) -> Body:
                 "other_returns": list[JsonValue](services.ledger.returns_beside(trial_id)),
             }
 
+        def keep(attempt: Path) -> JsonValue:
+            return {
+                "returns": services.stores.trials.upload(trial_id, attempt, (trial_file(trial_id),)),
+                "files": services.strategies.upload(payload.strategy, attempt, BACKTEST_FILES),
+            }
+
         def publish() -> None:
-            returns = attempt / DAILY_RETURNS_FILE
-            if returns.exists():
-                write_bytes_atomically(
-                    daily_returns_path(services.settings.state_folder, trial_id), returns.read_bytes()
-                )
-            if (attempt / BACKTEST_FILES[-1]).exists():  # else it was done before a crash: an assessment may have begun
-                (folder / ASSESSMENT_FILES[0]).unlink(missing_ok=True)
-            publish_files(attempt, folder, BACKTEST_FILES)
+            attempt, kept = traded.attempt, _object(traded.kept)
+            services.stores.trials.publish(trial_id, attempt, (trial_file(trial_id),), uploaded=kept["returns"])
+            services.strategies.publish(
+                payload.strategy, attempt, BACKTEST_FILES, uploaded=kept["files"], dropping=ASSESSMENT_FILES
+            )
             discard_attempt(attempt)
 
         known = _object(await work.step("prepare", prepare))
         try:
-            request: Payload = {"strategy": payload.strategy, **known}
-            traded = await run_repeated_job(services, work, BACKTESTING, _BACKTEST_JOB, request)
+            request: Payload = {"strategy": payload.strategy, "trial_id": trial_id, **known}
+            traded = await run_repeated_job(services, work, BACKTESTING, _BACKTEST_JOB, request, keep=keep)
         except KtrdrError as error:
             if payload.trial_id is None:
                 services.ledger.close_trial(trial_id, {"outcome": f"backtest_failed:{error.reason}"})
             raise
-        attempt, result = traded.attempt, _object(traded.result)
+        result = _object(traded.result)
         await work.publish("publish", publish)
         if payload.trial_id is None:
             outcome = backtest_outcome(services, trial_id, "backtested", result)
             await work.step("close_trial", lambda: services.ledger.close_trial(trial_id, outcome))
-        return {"strategy_name": payload.strategy, "strategy_path": str(folder), **result}
+        return {"strategy_name": payload.strategy, "strategy_path": _path(services, payload.strategy), **result}
 
     return body
 
@@ -154,13 +160,17 @@ def backtest_outcome(
 
     `result` holds the backtest's `metrics` and `verdict`.
     """
-    path = daily_returns_path(services.settings.state_folder, trial_id).relative_to(services.settings.workspace)
+    path = (services.settings.trials_folder / trial_file(trial_id)).relative_to(services.settings.workspace)
     return {
         "outcome": outcome,
         "metrics": result["metrics"],
         "verdict": result["verdict"],
         "daily_returns": str(path),
     }
+
+
+def _path(services: LaboratoryServices, strategy: str) -> str:
+    return str(services.strategies.path(strategy))
 
 
 def _object(value: JsonValue) -> Payload:

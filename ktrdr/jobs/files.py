@@ -1,13 +1,13 @@
 """Which files each phase leaves, the one that says that all are there last."""
 
-from pathlib import Path
+from ktrdr.strategy.store import REPORT_FILE
 
-TRAINING_FILES = ("model.safetensors", "predictions.parquet", "fitted_predictions.parquet", "training.json")
+MODEL_FILE = "model.safetensors"
+TRAINING_FILES = (MODEL_FILE, "predictions.parquet", "fitted_predictions.parquet", "training.json")
 BACKTEST_FILES = ("equity.parquet", "trades.parquet", "backtest.json")
-ASSESSMENT_FILES = ("assessment.json",)
-DAILY_RETURNS_FILE = "daily_returns.parquet"
+ASSESSMENT_FILES = (REPORT_FILE, "assessment.json")
 
 
-def daily_returns_path(state_folder: Path, trial_id: str) -> Path:
-    """Return where a trial's out-of-sample daily returns are kept, for good."""
-    return state_folder / "trials" / f"{trial_id}.parquet"
+def trial_file(trial_id: str) -> str:
+    """Return the name under which a trial's out-of-sample daily returns are kept, for good."""
+    return f"{trial_id}.parquet"

@@ -1,16 +1,23 @@
 """Start a training or a backtest that is not part of a cycle."""
 
+import logging
+
 from pydantic import JsonValue
 
 from ktrdr.errors import Conflict, InvalidInput
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, BacktestPayload, TrainingPayload
+from ktrdr.jobs.exam_operation import HOLDOUT_EXAM
+from ktrdr.jobs.reproduction_operation import REPRODUCTION
 from ktrdr.market.store import BarStore
+from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.runtime import COMPUTE_QUEUE
 from ktrdr.operations.store import OperationStore
 from ktrdr.strategy.store import StrategyStore
+from ktrdr.telemetry.logs import logging_about
 
 DEFAULT_TRAINING_SEED = 1
+_logger = logging.getLogger(__name__)
 
 
 def start_training(
@@ -32,9 +39,7 @@ def start_training(
         seed=DEFAULT_TRAINING_SEED if seed is None else seed,
         part_of_cycle=False,
     )
-    return operations.enqueue(
-        TRAINING, queue=COMPUTE_QUEUE, payload=payload.model_dump(), metadata=_metadata(strategy, payload.seed)
-    )
+    return _enqueue(operations, TRAINING, payload, _metadata(strategy, payload.seed))
 
 
 def start_backtest(operations: OperationStore, strategies: StrategyStore, *, strategy: str) -> Operation:
@@ -53,18 +58,16 @@ def start_backtest(operations: OperationStore, strategies: StrategyStore, *, str
         )
     refuse_busy_strategy(operations, strategy)
     payload = BacktestPayload(strategy=strategy, trial_id=None)
-    return operations.enqueue(
-        BACKTESTING, queue=COMPUTE_QUEUE, payload=payload.model_dump(), metadata=_metadata(strategy, None)
-    )
+    return _enqueue(operations, BACKTESTING, payload, _metadata(strategy, None))
 
 
 def refuse_busy_strategy(operations: OperationStore, strategy: str) -> None:
-    """Keep two operations from writing the files of one strategy.
+    """Keep one operation from writing the files of a strategy that another writes or reads.
 
     Raises:
         Conflict: One does so now.
     """
-    for operation_type in (TRAINING, BACKTESTING):
+    for operation_type in (TRAINING, BACKTESTING, HOLDOUT_EXAM, REPRODUCTION):
         for operation in operations.active(operation_type):
             if operation.metadata.get("strategy_name") == strategy:
                 raise Conflict(
@@ -72,6 +75,18 @@ def refuse_busy_strategy(operations: OperationStore, strategy: str) -> None:
                     reason="strategy_busy",
                     operation_id=operation.operation_id,
                 )
+
+
+def _enqueue(
+    operations: OperationStore,
+    operation_type: str,
+    payload: TrainingPayload | BacktestPayload,
+    metadata: dict[str, JsonValue],
+) -> Operation:
+    operation = operations.enqueue(operation_type, queue=COMPUTE_QUEUE, payload=payload.model_dump(), metadata=metadata)
+    with logging_about(log_subject(operations, operation)):
+        _logger.info("operation %s was asked for: %s", operation.operation_id, payload.strategy)
+    return operation
 
 
 def _metadata(strategy: str, seed: int | None) -> dict[str, JsonValue]:

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from ktrdr.clock import Clock
 from ktrdr.config import Settings
+from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.jobs.stores import WorkspaceStores
 from ktrdr.market.store import BarStore
 from ktrdr.operations.store import OperationStore
 from ktrdr.strategy.store import StrategyStore
@@ -17,6 +19,16 @@ class LaboratoryServices:
     settings: Settings
     clock: Clock
     operations: OperationStore
-    strategies: StrategyStore
-    bars: BarStore
+    stores: WorkspaceStores
     ledger: TrialLedger
+    exams: ExamLedger
+
+    @property
+    def strategies(self) -> StrategyStore:
+        """Return the stored strategies."""
+        return self.stores.strategies
+
+    @property
+    def bars(self) -> BarStore:
+        """Return the stored bars."""
+        return self.stores.bars

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, JsonValue
 
-from ktrdr.config import load_settings
+from ktrdr.config import Settings, load_settings
 from ktrdr.jobs.checkpoint_file import CheckpointFile
 from ktrdr.jobs.same_strategy import require_same_strategy
-from ktrdr.market.store import BarStore
+from ktrdr.jobs.stores import open_job_stores
 from ktrdr.operations.job_child import Report
-from ktrdr.strategy.store import StrategyStore
 from ktrdr.telemetry.stopwatch import Stopwatch
 from ktrdr.training.artifacts import write_training
 from ktrdr.training.train import train_strategy
@@ -25,22 +24,24 @@ class TrainingJobRequest(BaseModel):
     strategy_sha256: str
     snapshot: str
     seed: int
-    checkpoints: str
+    operation_id: str
     attempt: str
 
 
 def train(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) -> JsonValue:
     """Train, write training.json, the model and both files of predictions, return the gate's metrics."""
-    request = TrainingJobRequest.model_validate(document)
-    settings = load_settings()
+    return train_in(load_settings(), TrainingJobRequest.model_validate(document), report, stopwatch)
+
+
+def train_in(settings: Settings, request: TrainingJobRequest, report: Report, stopwatch: Stopwatch) -> JsonValue:
+    """Do what `train` does in the workspace that the settings name."""
     report(0.0, "reading bars")
-    specification = StrategyStore(settings.strategies_folder).read(request.strategy)
+    stores = open_job_stores(settings)
+    specification = stores.strategies.read(request.strategy)
     require_same_strategy(specification, request.strategy_sha256)
-    bars = BarStore(settings.data_folder).load_research(
-        specification.symbol, specification.timeframe, snapshot=request.snapshot
-    )
+    bars = stores.bars.load_research(specification.symbol, specification.timeframe, snapshot=request.snapshot)
     stopwatch.lap("job.read", {"bars": len(bars)})
-    memory = CheckpointFile(Path(request.checkpoints), settings.checkpoint_interval_s)
+    memory = CheckpointFile(stores.checkpoints, request.operation_id, settings.checkpoint_interval_s)
     workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
     outcome = train_strategy(
         specification,

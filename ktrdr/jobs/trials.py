@@ -4,15 +4,18 @@ from collections.abc import Callable
 
 from pydantic import JsonValue
 
+from ktrdr.artifacts.shelf import Shelf
 from ktrdr.config import Settings
 from ktrdr.errors import NotFound
 from ktrdr.evaluation.trial_ledger import TrialLedger
-from ktrdr.jobs.files import daily_returns_path
+from ktrdr.jobs.files import trial_file
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
 
 
-def trial_reconciler(operations: OperationStore, ledger: TrialLedger, settings: Settings) -> Callable[[], None]:
+def trial_reconciler(
+    operations: OperationStore, ledger: TrialLedger, trials: Shelf, settings: Settings
+) -> Callable[[], None]:
     """Return a chore that gives every abandoned trial its outcome, so that the count stays explained."""
 
     def ended_root(trial_id: str) -> Operation | None:
@@ -24,7 +27,8 @@ def trial_reconciler(operations: OperationStore, ledger: TrialLedger, settings: 
 
     def close(trial_id: str, root: Operation) -> None:
         outcome: dict[str, JsonValue] = {"outcome": root.error.reason if root.error else root.status.value}
-        returns = daily_returns_path(settings.state_folder, trial_id)
+        trials.bring(trial_id)
+        returns = settings.trials_folder / trial_file(trial_id)
         if returns.exists():  # it ended after its backtest
             outcome["daily_returns"] = str(returns.relative_to(settings.workspace))
         ledger.close_trial(trial_id, outcome)

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from ktrdr.indicators.compute import average_true_range
 from ktrdr.labels.barrier import BOTH, DOWN, TIMEOUT, UP, first_barrier
+from ktrdr.labels.first_move import first_move
 from ktrdr.market.bars import Bars
-from ktrdr.strategy.specification import StrategySpecification, TripleBarrierLabels
+from ktrdr.strategy.specification import FirstMoveLabels, StrategySpecification, TripleBarrierLabels
 
 NO_LABEL = -1
 
@@ -34,7 +35,7 @@ def make_labels(specification: StrategySpecification, bars: Bars) -> Labels:
 
     Bar t is labelled from bars t+1 .. t+horizon alone, and the size of its barriers from the ATR (14 bars) of t.
     There is no label where that window reaches past the last bar, where the price ends where it entered, and,
-    with barriers, before ATR has settled or while it is 0.
+    with barriers or a threshold, before ATR has settled or while it is 0.
 
     `triple_barrier`: the barrier that is met first; a gap beyond a barrier counts at the open; neither in time
     is the sign of the move from the entry to the last close. One bar that touches both counts as the stop of the
@@ -42,9 +43,15 @@ def make_labels(specification: StrategySpecification, bars: Bars) -> Labels:
     is 0 to 1.5 % of the rows with barriers at 1.5 ATR, and 4 to 9 % at 0.5 ATR, where it lowers the share of ones.
 
     `forward_return`: the sign of the move from the entry to the close `horizon` bars after t.
+
+    `first_move`: which way a close first lies `threshold` ATR of t or more from the entry. Where none does before the
+    last bar there is no label, which late in the series favours quick moves.
     """
     if isinstance(specification.labels, TripleBarrierLabels):
         move, end = _triple_barrier_moves(specification.labels, bars, specification.decision.direction)
+    elif isinstance(specification.labels, FirstMoveLabels):
+        distance = specification.labels.threshold * average_true_range(bars.prices())
+        move, end = first_move(bars.open, bars.close, distance)
     else:
         move, end = _forward_moves(bars, specification.labels.horizon)
     if specification.decision.direction == "short":

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from ktrdr.market.bars import Bars, FloatArray
 from ktrdr.market.container import NOTHING, read_content
 from ktrdr.market.delimited import read_delimited
 from ktrdr.market.layouts import GENERIC, column_key
+from ktrdr.market.snapshot import name_snapshot
 
 COLUMNS = ("date", "split", "dividend")
 EPOCH = date(1970, 1, 1)
@@ -132,3 +133,17 @@ def find_adjustment(bars: Bars, actions: list[CorporateAction], file: str) -> Ad
         n_splits += action.split != 1
         n_dividends += action.dividend > 0
     return Adjustment(price, shares, n_splits, n_dividends)
+
+
+def scale_bars(bars: Bars, price: FloatArray, shares: FloatArray) -> Bars:
+    """Return the bars with every price multiplied and every volume divided, row by row, named by their content."""
+    return name_snapshot(
+        replace(
+            bars,
+            open=bars.open * price,
+            high=bars.high * price,
+            low=bars.low * price,
+            close=bars.close * price,
+            volume=bars.volume / shares,
+        )
+    )

@@ -1,18 +1,16 @@
 """Adjust a stored series for splits and dividends: a new snapshot, the earlier one stays."""
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 from ktrdr.errors import ImportRefused, InvalidInput
-from ktrdr.market.actions import EPOCH, CorporateAction, find_adjustment, read_actions
+from ktrdr.market.actions import EPOCH, CorporateAction, find_adjustment, read_actions, scale_bars
 from ktrdr.market.container import NOTHING
 from ktrdr.market.importer import ImportOutcome, describe_series
 from ktrdr.market.merge import Change
 from ktrdr.market.quality import measure_quality
 from ktrdr.market.seal import SealedAction, SealedManifest, read_manifest
 from ktrdr.market.series import SeriesSidecar
-from ktrdr.market.snapshot import name_snapshot
 from ktrdr.market.store import BarStore
 
 ADJUSTED = "splits and dividends"  # how the adjustment of an adjusted series begins
@@ -43,16 +41,7 @@ def adjust_series(store: BarStore, symbol: str, timeframe: str, actions_file: Pa
         if not found.n_splits and not found.n_dividends and not sealed:
             first, last = (EPOCH + timedelta(days=int(bars.session_day[row])) for row in (0, -1))
             raise ImportRefused(f"{actions_file.name}: no action between {first} and {last}. {NOTHING}")
-        adjusted = name_snapshot(
-            replace(
-                bars,
-                open=bars.open * found.price,
-                high=bars.high * found.price,
-                low=bars.low * found.price,
-                close=bars.close * found.price,
-                volume=bars.volume / found.shares,
-            )
-        )
+        adjusted = scale_bars(bars, found.price, found.shares)
         manifest = _describe_sealed(store, stored, adjusted.snapshot, sealed)
         sidecar = stored.model_copy(
             update={

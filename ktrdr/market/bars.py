@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ktrdr.market.timeframe import Timeframe
+from ktrdr.market.calendar import NEW_YORK, wall_clock
+from ktrdr.market.timeframe import DAY_MS, HOUR_MS, Timeframe
 
 FloatArray = NDArray[np.float64]
 RowSlice = slice  # inside the class below, `slice` is its method
@@ -28,6 +29,7 @@ class Bars:
         close: Last price of the bar.
         volume: float64, at least zero; all NaN when the source has none.
         half_spread_bps: float64 at the bar's close, in basis points of the mid price; None when the source has none.
+        calendar: Whose sessions the bars follow; it is known of the series and no part of the snapshot's content.
     """
 
     symbol: str
@@ -42,6 +44,7 @@ class Bars:
     close: FloatArray
     volume: FloatArray
     half_spread_bps: FloatArray | None = None
+    calendar: str = "24x7"
 
     def __post_init__(self) -> None:
         n_bars = len(self.timestamp)
@@ -59,13 +62,30 @@ class Bars:
         return len(self.timestamp)
 
     def prices(self) -> dict[str, FloatArray]:
-        """Return open, high, low, close and volume by name: the mapping that indicators take."""
+        """Return open, high, low, close and volume by name."""
         return {
             "open": self.open,
             "high": self.high,
             "low": self.low,
             "close": self.close,
             "volume": self.volume,
+        }
+
+    def indicator_inputs(self) -> dict[str, FloatArray]:
+        """Return the prices and the columns of the clock: what indicators take."""
+        return {**self.prices(), **self.clock()}
+
+    def clock(self) -> dict[str, FloatArray]:
+        """Return when bars are complete, as numbers.
+
+        `hour` is that of New York, with fractions, when the bar is complete; `weekday` (0 Monday) and `monthday` are
+        those of its session.
+        """
+        session = self.session_day.astype("datetime64[D]")
+        return {
+            "hour": wall_clock(self.known_at, NEW_YORK) % DAY_MS / HOUR_MS,
+            "weekday": (self.session_day.astype(np.float64) + 3.0) % 7.0,
+            "monthday": (session - session.astype("datetime64[M]")).astype(np.float64) + 1.0,
         }
 
     def slice(self, start: int, stop: int) -> "Bars":

@@ -7,7 +7,6 @@ from pathlib import Path
 from ktrdr.errors import ImportRefused, InvalidInput
 from ktrdr.market.findings import QualityReport
 from ktrdr.market.merge import Change, PlannedWrite, plan_write
-from ktrdr.market.quality import describe_sealed
 from ktrdr.market.request import ImportOptions, ImportRequest, parse_request
 from ktrdr.market.seal import SealedManifest, read_manifest
 from ktrdr.market.series import SeriesInfo, SeriesSidecar
@@ -50,6 +49,7 @@ def import_file(store: BarStore, path: Path, options: ImportOptions, *, now: dat
 
 def import_bars(store: BarStore, path: Path, request: ImportRequest, *, now: datetime | None = None) -> ImportOutcome:
     """Import a file about which everything in `request` is said; raises as `import_file`."""
+    store.sweep()
     source = read_source(path, request)
     ground = _find_ground(store, request)
     planned = _plan(store, source, ground, now)  # refuses before the first write, which may have to make the folder
@@ -95,7 +95,6 @@ def _plan(store: BarStore, source: Source, ground: _Ground, now: datetime | None
     fixed_by = ground.known[0] if ground.known else ground.root
     sealed_from = None if fixed_by is None else fixed_by.sealed_from
     incoming = divide_source(source, ground.request, ground.known, sealed_from=sealed_from, now=now)
-    incoming.notices.extend(describe_sealed(incoming.sealed, incoming.calendar))
     return incoming, plan_write(store, incoming, ground.request)
 
 
@@ -118,7 +117,7 @@ def _describe(plan: PlannedWrite) -> list[str]:
 def describe_series(sidecar: SeriesSidecar) -> list[str]:
     """Return what a user must know about a stored series."""
     shared = f", as those of {sidecar.alias_of}" if sidecar.alias_of else f", in every timeframe of {sidecar.symbol}"
-    notices = [f"bars of sessions from {sidecar.sealed_from} on are sealed{shared}"]
+    notices = [f"bars of sessions from {sidecar.sealed_from} on are sealed{shared}; nothing is reported of them"]
     notices += [f"{finding.severity}: {finding.what}. To do: {finding.advice}" for finding in sidecar.quality.findings]
     name = f"{sidecar.symbol} {sidecar.timeframe}"
     if sidecar.is_refused_for_research:

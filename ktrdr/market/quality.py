@@ -25,7 +25,7 @@ from ktrdr.market.calendar import (
 )
 from ktrdr.market.drift import find_clock_drift
 from ktrdr.market.findings import Finding, QualityReport, Severity
-from ktrdr.market.jumps import WICKS, find_jumps
+from ktrdr.market.jumps import find_jumps
 
 MISSING_SERIOUS = 0.10  # share of expected bars
 STALE_RUN = {True: 3, False: 10}  # equal flat bars in a row worth saying, by whether they are daily
@@ -82,27 +82,6 @@ def measure_quality(bars: Bars, calendar: str) -> QualityReport:
         zero_volume=int((bars.volume == 0).sum()),
         findings=tuple(sorted(findings, key=lambda finding: finding.severity is not Severity.SERIOUS)),
     )
-
-
-def describe_sealed(bars: Bars, calendar: str) -> list[str]:
-    """Return what must be said of bars that an import is about to seal, to whoever has the file; kept nowhere."""
-    if len(bars) < 3:
-        return []
-    label, timeframe = bars.timestamp, bars.timeframe
-    sessions = load_sessions(calendar, int(label[0]), int(label[-1]))
-    grid = None if timeframe.is_daily else find_grid(label, timeframe, sessions)
-    inside = clock_bars(label, timeframe, sessions, grid).inside
-    missing, _ = _find_gaps(bars, sessions, grid, inside)
-    shown = [
-        *(_as_finding(found, label) for found in _find_bodiless(bars)),
-        *find_jumps(bars, is_exchange=calendar not in (FX, ROUND_THE_CLOCK)),
-    ]
-    told = [f"sealed bars: {missing} that the calendar expects are missing"] if missing else []
-    return told + [
-        f"sealed bars: {finding.kind}, {finding.what}. To do: {finding.advice}"
-        for finding in shown
-        if finding.severity is Severity.SERIOUS or finding.kind == WICKS
-    ]
 
 
 def _as_finding(found: _Found, label: IntArray) -> Finding:

@@ -46,7 +46,7 @@ def encode_bars(bars: Bars) -> bytes:
     return buffer.getvalue()
 
 
-def decode_bars(data: bytes, *, symbol: str, timeframe: Timeframe, snapshot: str) -> Bars:
+def decode_bars(data: bytes, *, symbol: str, timeframe: Timeframe, snapshot: str, calendar: str) -> Bars:
     """Return the bars of a file made by `encode_bars`.
 
     Raises:
@@ -59,7 +59,7 @@ def decode_bars(data: bytes, *, symbol: str, timeframe: Timeframe, snapshot: str
     except UNREADABLE as error:
         raise ValueError(f"is no file of bars: {error}") from None
     spread = frame["half_spread_bps"].to_numpy() if "half_spread_bps" in frame.columns else None
-    bars = Bars(symbol, timeframe, snapshot, **clock, **numbers, half_spread_bps=spread)
+    bars = Bars(symbol, timeframe, snapshot, **clock, **numbers, half_spread_bps=spread, calendar=calendar)
     found = hash_bars(bars)
     if found != snapshot:
         raise ValueError(f"its content has the hash {found}")
@@ -97,5 +97,6 @@ def join_bars(pieces: Sequence[Bars]) -> Bars:
             close=np.concatenate([piece.close for piece in pieces]),
             volume=np.concatenate([piece.volume for piece in pieces]),
             half_spread_bps=np.concatenate(spreads) if len(spreads) == len(pieces) else None,
+            calendar=pieces[0].calendar,
         )
     )

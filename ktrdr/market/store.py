@@ -6,8 +6,11 @@ current one and is replaced in one step, last of all: a reader sees a series bef
 
 import difflib
 import fcntl
+import itertools
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +18,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
-from ktrdr.errors import Conflict, NotFound, WorkspaceUnusable
+from ktrdr.artifacts.files import canonical_json, write_bytes_atomically, write_json_atomically
+from ktrdr.artifacts.shelf import PlainShelf, Shelf
+from ktrdr.errors import ArtifactsUnavailable, Conflict, NotFound, WorkspaceUnusable
 from ktrdr.market.bars import Bars
 from ktrdr.market.seal import SEALED_FOLDER, SealedManifest, has_manifest, write_sealed
 from ktrdr.market.series import SHA256_PATTERN, SYMBOL_PATTERN, SeriesInfo, SeriesSidecar, symbol_key
@@ -24,6 +28,7 @@ from ktrdr.market.snapshot import decode_bars, encode_bars
 from ktrdr.market.timeframe import Timeframe
 
 SIDECAR = "series.json"
+_STAGING = ".import-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,17 @@ class DamagedSeries:
 
 
 class BarStore:
-    """The bars of a workspace. Reading never writes; nothing is created before the first import."""
+    """The bars of a workspace. Reading never writes; nothing is created before the first import.
 
-    def __init__(self, data_dir: Path) -> None:
+    Args:
+        data_dir: The folder.
+        shelf: How it is shared with other machines; not at all, or as a folder that all mount, when None. Earlier
+            snapshots are brought here only when they are loaded.
+    """
+
+    def __init__(self, data_dir: Path, shelf: Shelf | None = None) -> None:
         self.data_dir = data_dir
+        self._shelf = PlainShelf(data_dir) if shelf is None else shelf
 
     def list_series(self) -> list[SeriesInfo]:
         """Return every stored series that can be read, by symbol, then from the shortest timeframe.
@@ -57,10 +69,12 @@ class BarStore:
         """Return every stored series, and those whose sidecar is damaged; raises as `list_series`."""
         infos: list[SeriesInfo] = []
         damaged: list[DamagedSeries] = []
-        for symbol in self._symbols():
-            for timeframe in Timeframe:
+        with self._shelf.settled():
+            for symbol, timeframe in itertools.product(self._symbols(), Timeframe):
                 try:
                     sidecar = self._read_sidecar(symbol, timeframe)
+                except ArtifactsUnavailable:
+                    raise
                 except WorkspaceUnusable as error:
                     damaged.append(DamagedSeries(symbol, timeframe, error.message))
                 else:
@@ -129,14 +143,15 @@ class BarStore:
             sidecar = self.sidecar(symbol, timeframe)
             accepted = sidecar.with_findings_accepted()
             if accepted != sidecar:
-                folder = self.series_folder(sidecar.symbol, sidecar.timeframe)
-                with _as_workspace_error(folder, "write"):
-                    write_json_atomically(folder / SIDECAR, accepted.model_dump(mode="json", by_alias=True))
+                document = canonical_json(accepted.model_dump(mode="json", by_alias=True))
+                with _as_workspace_error(self.series_folder(sidecar.symbol, sidecar.timeframe), "write"):
+                    self._shelf.write(_unit(sidecar.symbol, sidecar.timeframe), SIDECAR, document)
         return accepted
 
     def sidecars(self, symbol: str) -> list[SeriesSidecar]:
         """Return the sidecars of every timeframe of an instrument, shortest first; raises as `series`."""
-        found = (self._read_sidecar(symbol, timeframe) for timeframe in Timeframe)
+        with self._shelf.settled():
+            found = [self._read_sidecar(symbol, timeframe) for timeframe in Timeframe]
         return [sidecar for sidecar in found if sidecar is not None]
 
     def load_research(self, symbol: str, timeframe: str, *, snapshot: str | None = None) -> Bars:
@@ -155,13 +170,21 @@ class BarStore:
         folder = self.series_folder(symbol, sidecar.timeframe)
         name = sidecar.snapshot if snapshot is None else snapshot
         path = folder / f"{name}.parquet"
+        if not path.exists():
+            self._shelf.bring(_unit(symbol, sidecar.timeframe), lambda file: _is_eager(file) or file == path.name)
         if snapshot is not None and (re.match(SHA256_PATTERN, snapshot) is None or not path.exists()):
             raise NotFound(
                 f"{symbol} {timeframe} has no snapshot {snapshot!r}; the current one is {sidecar.snapshot}",
                 reason="unknown_snapshot",
             )
         try:
-            return decode_bars(path.read_bytes(), symbol=symbol, timeframe=sidecar.timeframe, snapshot=name)
+            return decode_bars(
+                path.read_bytes(),
+                symbol=symbol,
+                timeframe=sidecar.timeframe,
+                snapshot=name,
+                calendar=sidecar.calendar,
+            )
         except (OSError, ValueError) as error:
             raise WorkspaceUnusable(
                 f"cannot use {path}: {error}. Restore it from a backup, or move {folder} away and import again."
@@ -173,13 +196,14 @@ class BarStore:
 
     @contextmanager
     def lock_writes(self) -> Iterator[None]:
-        """Hold the one right to write, against other threads and processes; makes the data folder."""
+        """Hold the one right to write, against other threads, processes and machines; makes the data folder."""
         with _as_workspace_error(self.data_dir, "write"):
             self.data_dir.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.data_dir, os.O_RDONLY)  # the folder itself: a lock leaves no file behind
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+            with self._shelf.exclusive():
+                yield
         finally:
             os.close(handle)
 
@@ -198,16 +222,47 @@ class BarStore:
             WorkspaceUnusable: The disk refuses; the series is as it was.
         """
         folder = self.series_folder(sidecar.symbol, sidecar.timeframe)
-        with _as_workspace_error(folder, "write"):
+        with _as_workspace_error(folder, "write"), self._staging() as staging:
             _remove_leftovers(folder)
-            if research is not None:
-                path = folder / f"{research.snapshot}.parquet"
-                if not path.exists():
-                    write_bytes_atomically(path, encode_bars(research))
-            write_sealed(folder, manifest, sealed)
-            write_json_atomically(folder / SIDECAR, sidecar.model_dump(mode="json", by_alias=True))
+            if research is not None and not (folder / f"{research.snapshot}.parquet").exists():
+                write_bytes_atomically(staging / f"{research.snapshot}.parquet", encode_bars(research))
+            write_sealed(staging, manifest, sealed)
+            files = sorted(path for path in staging.rglob("*") if path.is_file())
+            files.sort(key=lambda path: path.suffix == ".json")  # the sealed parts' manifest after all bars
+            write_json_atomically(staging / SIDECAR, sidecar.model_dump(mode="json", by_alias=True))
+            names = [*(str(path.relative_to(staging)) for path in files), SIDECAR]
+            self._shelf.publish(_unit(sidecar.symbol, sidecar.timeframe), staging, names)
+
+    @contextmanager
+    def _staging(self) -> Iterator[Path]:
+        """Give a folder for what is to appear, without those that killed imports left; `lock_writes` is held."""
+        self._remove_stagings()
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=self.data_dir))
+        try:
+            yield staging
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+
+    def sweep(self) -> int:
+        """Remove the files that imports left which were killed; return how many. No series changes.
+
+        Raises:
+            WorkspaceUnusable: The folder cannot be read or written.
+        """
+        if not self.data_dir.is_dir():
+            return 0
+        with self.lock_writes(), _as_workspace_error(self.data_dir, "write"):
+            folders = [self.series_folder(symbol, timeframe) for symbol in self._symbols() for timeframe in Timeframe]
+            return self._remove_stagings() + sum(map(_remove_leftovers, folders))
+
+    def _remove_stagings(self) -> int:
+        abandoned = [*self.data_dir.glob(f"{_STAGING}*")]
+        for folder in abandoned:
+            shutil.rmtree(folder, ignore_errors=True)
+        return len(abandoned)
 
     def _symbols(self) -> list[str]:
+        self._shelf.bring_all(_is_eager)
         with _as_workspace_error(self.data_dir, "read"):
             try:
                 names = os.listdir(self.data_dir)
@@ -217,6 +272,7 @@ class BarStore:
 
     def _read_sidecar(self, symbol: str, timeframe: Timeframe) -> SeriesSidecar | None:
         path = self.series_folder(symbol, timeframe) / SIDECAR
+        self._shelf.bring(_unit(symbol, timeframe), _is_eager)
         with _as_workspace_error(path, "read"):
             try:
                 data = path.read_bytes()
@@ -251,13 +307,22 @@ class BarStore:
         return f"no bars of {symbol!r} {timeframe}: {hint}there are {held}"
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what imports left that were killed: temporary files, and bars whose manifest was never written."""
-    for path in [*folder.glob(".*.part"), *(folder / SEALED_FOLDER).glob(".*.part")]:
+def _unit(symbol: str, timeframe: Timeframe) -> str:
+    return f"{symbol}/{timeframe.value}"
+
+
+def _is_eager(name: str) -> bool:
+    """Whether a series' file is on every machine that knows the series: all but research bars, which may be many."""
+    return "/" in name or not name.endswith(".parquet")
+
+
+def _remove_leftovers(folder: Path) -> int:
+    """Remove what imports left that were killed: temporary files, and bars whose manifest was never put in place."""
+    unfinished = [*folder.glob(".*.part"), *(folder / SEALED_FOLDER).glob(".*.part")]
+    strays = [*unfinished, *(path for path in folder.glob("*.parquet") if not has_manifest(folder, path.stem))]
+    for path in strays:
         path.unlink()
-    for path in folder.glob("*.parquet"):
-        if not has_manifest(folder, path.stem):
-            path.unlink()
+    return len(strays)
 
 
 @contextmanager

@@ -31,6 +31,11 @@ class Timeframe(StrEnum):
         """Whether a bar is a whole session, labelled by the session's date."""
         return self is Timeframe.D1
 
+    @property
+    def longer(self) -> tuple["Timeframe", ...]:
+        """The timeframes above this one, shortest first."""
+        return tuple(each for each in Timeframe if each.milliseconds > self.milliseconds)
+
     @classmethod
     def parse(cls, text: str) -> "Timeframe":
         """Return the timeframe that `text` names.

@@ -16,6 +16,7 @@ from ktrdr.mcp.shapes import (
     ListOperationsArguments,
     NoArguments,
     OperationArguments,
+    PageArguments,
     RecentArguments,
     ResearchMarkets,
     SaveArguments,
@@ -28,7 +29,7 @@ from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriedStrategies, Tr
 from ktrdr.schemas.indicators import IndicatorList
 from ktrdr.schemas.markets import ResearchSeries
 from ktrdr.schemas.operations import OperationDocument, OperationList
-from ktrdr.schemas.strategies import DesignRequest, StrategyDetail, StrategyList, ValidationReport
+from ktrdr.schemas.strategies import DesignRequest, ResearchStrategy, StrategyList, ValidationReport
 
 _POLL_S = 0.5
 
@@ -47,10 +48,11 @@ async def list_indicators(call: Call, _: NoArguments) -> IndicatorList:
     return await (await call.laboratory.client()).indicators()
 
 
-async def list_markets(call: Call, _: NoArguments) -> ResearchMarkets:
-    """Return the stored series without what is known of their sealed bars."""
-    found = await (await call.laboratory.client()).markets()
-    return ResearchMarkets(markets=[ResearchSeries.model_validate(series) for series in found.markets])
+async def list_markets(call: Call, arguments: PageArguments) -> ResearchMarkets:
+    """Return a page of stored series without what is known of their sealed bars."""
+    found = await (await call.laboratory.client()).markets(limit=arguments.limit, cursor=arguments.cursor)
+    markets = [ResearchSeries.model_validate(series) for series in found.markets]
+    return ResearchMarkets(markets=markets, next_cursor=found.next_cursor)
 
 
 async def get_recent_strategies(call: Call, arguments: RecentArguments) -> TriedStrategies:
@@ -145,14 +147,15 @@ async def cancel_operation(call: Call, arguments: OperationArguments) -> Operati
     return await (await call.laboratory.client()).cancel(arguments.operation_id)
 
 
-async def list_strategies(call: Call, _: NoArguments) -> StrategyList:
-    """Return all stored strategies."""
-    return await (await call.laboratory.client()).strategies()
+async def list_strategies(call: Call, arguments: PageArguments) -> StrategyList:
+    """Return a page of stored strategies."""
+    return await (await call.laboratory.client()).strategies(limit=arguments.limit, cursor=arguments.cursor)
 
 
-async def get_strategy(call: Call, arguments: StrategyArguments) -> StrategyDetail:
-    """Return one strategy with its results."""
-    return await (await call.laboratory.client()).strategy(arguments.name)
+async def get_strategy(call: Call, arguments: StrategyArguments) -> ResearchStrategy:
+    """Return one strategy with its results, but never what came of an exam: no design may grow out of that."""
+    found = await (await call.laboratory.client()).strategy(arguments.name)
+    return ResearchStrategy.model_validate(found.model_dump())
 
 
 async def get_budget(call: Call, arguments: BudgetArguments) -> BudgetDocument:

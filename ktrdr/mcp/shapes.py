@@ -39,6 +39,13 @@ class NoArguments(RequestBody):
     """For a tool that takes none."""
 
 
+class PageArguments(RequestBody):
+    """How much of a list, and from where on."""
+
+    limit: int = Field(default=20, ge=1, le=MAX_PAGE, description="At most so many.")
+    cursor: str | None = Field(default=None, max_length=500, description="Where the page before this one ended.")
+
+
 class RecentArguments(RequestBody):
     """How far back to look."""
 
@@ -73,6 +80,9 @@ class CycleArguments(RequestBody):
         max_length=200,
         description="Who designs and assesses: opus, sonnet, haiku, openai:NAME, or offline (free). Default: Claude "
         "where the server has a key, else offline.",
+    )
+    designer: Literal["claude", "offline"] | None = Field(
+        default=None, description="offline: free, even where the server has a key. Default: as model says."
     )
     strategy: str | None = Field(
         default=None, max_length=64, description="A stored strategy to train and test; nothing is designed then."
@@ -122,9 +132,10 @@ class BudgetArguments(RequestBody):
 
 
 class ResearchMarkets(Document):
-    """All stored series as research sees them."""
+    """A page of stored series as research sees them, and where the next one begins (null at the end)."""
 
     markets: list[ResearchSeries]
+    next_cursor: str | None
 
 
 class StrategySaved(Document):

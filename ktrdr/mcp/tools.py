@@ -12,7 +12,7 @@ from ktrdr.schemas.agent import AgentStatus, BudgetDocument, TriedStrategies
 from ktrdr.schemas.document import Document, RequestBody
 from ktrdr.schemas.indicators import IndicatorList
 from ktrdr.schemas.operations import OperationDocument, OperationList
-from ktrdr.schemas.strategies import StrategyDetail, StrategyList, ValidationReport
+from ktrdr.schemas.strategies import ResearchStrategy, StrategyList, ValidationReport
 
 _READS = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _ADDS = ToolAnnotations(read_only_hint=False, destructive_hint=False, idempotent_hint=False, open_world_hint=False)
@@ -66,7 +66,7 @@ TOOLS = {
             "List markets",
             "Stored markets: how many bars research may see, from when to when, and what trading them costs (basis "
             "points per side).",
-            shapes.NoArguments,
+            shapes.PageArguments,
             shapes.ResearchMarkets,
             _READS,
             calls.list_markets,
@@ -150,8 +150,8 @@ TOOLS = {
         ),
         Tool(
             "List strategies",
-            "All stored strategies with their main figures, oldest first.",
-            shapes.NoArguments,
+            "Stored strategies with their verdicts and main figures, newest first.",
+            shapes.PageArguments,
             StrategyList,
             _READS,
             calls.list_strategies,
@@ -161,7 +161,7 @@ TOOLS = {
             "One strategy whole: specification, who designed it, training, backtest, assessment; null what has not "
             "been done. n_trials says how many were tried in this workspace: the more, the less the best one means.",
             shapes.StrategyArguments,
-            StrategyDetail,
+            ResearchStrategy,
             _READS,
             calls.get_strategy,
         ),

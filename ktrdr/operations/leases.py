@@ -8,9 +8,10 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,7 @@ from ktrdr.clock import utc_now
 from ktrdr.errors import WorkspaceUnusable
 
 MAX_WORKERS = 256
+_LOSSES_KEPT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,10 @@ class WorkerLeases(Protocol):
         """Return the workers that have not been given up, by number."""
         ...
 
+    def count_lost(self, within: timedelta) -> int:
+        """Return how many workers died lately without giving their number back."""
+        ...
+
 
 def live_workers(leases: WorkerLeases) -> list[WorkerInfo]:
     """Return the workers that live at this moment."""
@@ -84,12 +90,16 @@ def live_workers(leases: WorkerLeases) -> list[WorkerInfo]:
 
 def new_executor_id(number: int) -> str:
     """Return an executor id that no worker had before."""
-    return f"worker-{number}-{secrets.token_hex(4)}"
+    return f"{_name_of_number(number)}-{secrets.token_hex(4)}"
 
 
 def worker_name(executor_id: str) -> str:
     """Return the name that a worker shares with those that had its number before: `worker-3`."""
     return executor_id.rpartition("-")[0]
+
+
+def _name_of_number(number: int) -> str:
+    return f"worker-{number}"
 
 
 def all_numbers_taken() -> WorkspaceUnusable:
@@ -119,10 +129,15 @@ class FileLease:
 
     def gone(self, executors: set[str]) -> set[str]:
         """Return those of the executors that hold no lock now."""
-        return executors - {worker.executor_id for worker in self._leases.workers()}
+        holders = self._leases.holders()
+        living = {holder.executor_id for holder in holders.values() if holder is not None}
+        # Of a lock that is held by somebody whose words are damaged, the number alone tells whose it may be.
+        nameless = {_name_of_number(number) for number, holder in holders.items() if holder is None}
+        return {each for each in executors - living if worker_name(each) not in nameless}
 
     def release(self) -> None:
-        """Give the number back; the kernel does the same when the process dies."""
+        """Give the number back; the kernel does the same when the process dies, and the file then names the dead."""
+        os.ftruncate(self._handle, 0)
         os.close(self._handle)
 
 
@@ -145,9 +160,11 @@ class FileLeases:
                 handle = _lock(self._folder / f"{number}.lock", fcntl.LOCK_EX)
                 if handle is None:
                     continue
+                self._note_losses([self._folder / f"{number}.lock"])
                 holder = _Holder(new_executor_id(number), socket.gethostname(), os.getpid(), [*queues], __version__)
                 os.ftruncate(handle, 0)
                 os.pwrite(handle, json.dumps(asdict(holder)).encode(), 0)
+                self._forget_losses()
                 return FileLease(holder.executor_id, False, self, handle)
         except OSError as error:
             raise WorkspaceUnusable(
@@ -157,32 +174,72 @@ class FileLeases:
         raise all_numbers_taken()
 
     def workers(self) -> list[WorkerInfo]:
-        """Return the workers that hold a lock at this moment, by number."""
-        alive = []
-        for path in self._folder.glob("*.lock"):
-            if not path.stem.isdigit():
-                continue
-            handle = _lock(path, fcntl.LOCK_SH)  # shared: two who look at once must not take each other for a worker
-            if handle is not None:
-                os.close(handle)
-                continue
-            try:
-                holder = _Holder(**json.loads(path.read_text()))
-            except (ValueError, TypeError):
-                continue  # it has just taken the lock and not yet written who it is
-            alive.append(
-                WorkerInfo(
-                    holder.executor_id,
-                    int(path.stem),
-                    holder.host,
-                    holder.pid,
-                    tuple(holder.queues),
-                    holder.version,
-                    last_seen=utc_now(),
-                    is_alive=True,
-                )
+        """Return the workers that hold a lock at this moment and say who they are, by number."""
+        return [
+            WorkerInfo(
+                holder.executor_id,
+                number,
+                holder.host,
+                holder.pid,
+                tuple(holder.queues),
+                holder.version,
+                last_seen=utc_now(),
+                is_alive=True,
             )
-        return sorted(alive, key=lambda worker: worker.number)
+            for number, holder in sorted(self.holders().items())
+            if holder is not None
+        ]
+
+    def holders(self) -> dict[int, _Holder | None]:
+        """Return who holds each number's lock at this moment; None where the file does not say it, or not yet."""
+        return {int(path.stem): _named_in(path) for path in self._lock_files() if _is_held(path)}
+
+    def count_lost(self, within: timedelta) -> int:
+        """Return how many workers died lately: since when they are noticed, by whoever looks or takes their number."""
+        self._note_losses(path for path in self._lock_files() if not _is_held(path))
+        since = (utc_now() - within).timestamp()
+        return sum(_noticed_at(path) >= since for path in self._folder.glob("*.lost"))
+
+    def _lock_files(self) -> Iterator[Path]:
+        return (path for path in self._folder.glob("*.lock") if path.stem.isdigit())
+
+    def _note_losses(self, free: Iterable[Path]) -> None:
+        """Leave a mark for everybody whom a file that is nobody's still names."""
+        for path in free:
+            dead = _named_in(path)
+            if dead is not None:
+                with suppress(FileExistsError):  # its time is that of the first who noticed
+                    (self._folder / f"{dead.executor_id}.lost").touch(exist_ok=False)
+
+    def _forget_losses(self) -> None:
+        """Remove old marks, but for those that would be made anew."""
+        before = (utc_now() - _LOSSES_KEPT).timestamp()
+        named = {holder.executor_id for path in self._lock_files() if (holder := _named_in(path))}
+        for path in self._folder.glob("*.lost"):
+            if path.stem not in named and _noticed_at(path) < before:
+                path.unlink(missing_ok=True)
+
+
+def _is_held(path: Path) -> bool:
+    handle = _lock(path, fcntl.LOCK_SH)  # shared: two who look at once must not take each other for a worker
+    if handle is None:
+        return True
+    os.close(handle)
+    return False
+
+
+def _named_in(path: Path) -> _Holder | None:
+    try:
+        return _Holder(**json.loads(path.read_bytes()))
+    except (ValueError, TypeError):
+        return None
+
+
+def _noticed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another worker has just removed it
+        return 0.0
 
 
 def _lock(path: Path, kind: int) -> int | None:

@@ -1,6 +1,6 @@
 """Which execution holds which operation, and what only that one may do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -9,12 +9,15 @@ from dbos._schemas.system_database import SystemSchema
 from pydantic import JsonValue
 
 from ktrdr.database.engine import Database
+from ktrdr.database.lock import exclusive_lock
 from ktrdr.errors import OperationFailed
 from ktrdr.operations.engine_tables import APPLICATION_VERSION, IN_FLIGHT, operations_engine, polling_engine
+from ktrdr.operations.executions import FIRST_STEP_NAME, last_begun_at_ms
 from ktrdr.operations.turns import next_turn, read_turns
 
 # The reason of what can no longer be done in an operation's name. It never ends up on one: its word does not count.
 TAKEN_OVER = "taken_over"
+_TAKEOVER_LOCK = "takeover"
 _TABLE = SystemSchema.workflow_status
 _OURS_TO_RUN = (IN_FLIGHT, _TABLE.c.application_version == APPLICATION_VERSION)
 
@@ -27,6 +30,7 @@ class Ownership:
     """
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._is_sqlite = database.is_sqlite
         self._engine = operations_engine(database)
         self._polling_engine = polling_engine(database)
@@ -45,6 +49,16 @@ class Ownership:
             for executor_id, operation_id in connection.execute(query):
                 found.setdefault(executor_id, []).append(operation_id)
         return found
+
+    def running_by_queue(self, executor_id: str) -> dict[str | None, int]:
+        """Return how many operations one executor runs, by the queue they came from, None for those from none."""
+        query = (
+            sa.select(_TABLE.c.queue_name, sa.func.count())
+            .where(*_OURS_TO_RUN, _TABLE.c.status == "PENDING", _TABLE.c.executor_id == executor_id)
+            .group_by(_TABLE.c.queue_name)
+        )
+        with self._engine.connect() as connection:
+            return {queue: int(count) for queue, count in connection.execute(query)}
 
     def queues_with_work(self, queues: tuple[str, ...]) -> set[str]:
         """Return those of the queues in which an operation waits. Much cheaper than trying to take one."""
@@ -65,6 +79,47 @@ class Ownership:
         """Whether an operation runs and this execution holds it: else its work must stop and its word not count."""
         with self._polling_engine.connect() as connection:
             return _is_held(connection, owner, operation_id, lock=False)
+
+    def forgive(self, executor_id: str) -> None:
+        """Take what an executor runs off the count of takeovers: its worker leaves in order and dies of nothing."""
+        self._forgive(sa.true(), executor_id)
+
+    def _forgive(self, which: sa.ColumnElement[bool], executor_id: str) -> None:
+        charged = (_TABLE.c.executor_id == executor_id, _TABLE.c.recovery_attempts > 0)
+        with self._engine.begin() as connection:
+            connection.execute(
+                sa.update(_TABLE)
+                .where(*_OURS_TO_RUN, _TABLE.c.status == "PENDING", which, *charged)
+                .values(recovery_attempts=_TABLE.c.recovery_attempts - 1)
+            )
+
+    def requeue(self, operation_id: str, executor_id: str, put_back: Callable[[], object]) -> None:
+        """Put an operation of an executor that is gone back into its queue, where nobody else has done so.
+
+        It counts as a takeover unless the operation has nothing to do with its worker's death: it waits for a child, or
+        it has recorded a step since it began there. So what ends after so many takeovers is what kills its worker at
+        the same place each time.
+        """
+        with exclusive_lock(self._database, _TAKEOVER_LOCK):
+            if self._is_blameless(operation_id):
+                self._forgive(_TABLE.c.workflow_uuid == operation_id, executor_id)
+            put_back()
+
+    def _is_blameless(self, operation_id: str) -> bool:
+        child, steps = _TABLE.alias("child"), SystemSchema.operation_outputs
+        waits = sa.select(child.c.workflow_uuid).where(
+            child.c.parent_workflow_id == operation_id, child.c.status.in_(["ENQUEUED", "PENDING", "DELAYED"])
+        )
+        last_step = sa.select(sa.func.max(steps.c.completed_at_epoch_ms)).where(
+            steps.c.workflow_uuid == operation_id, steps.c.function_name != FIRST_STEP_NAME
+        )
+        attributes = sa.select(_TABLE.c.attributes).where(_TABLE.c.workflow_uuid == operation_id)
+        with self._engine.connect() as connection:
+            if connection.execute(waits.limit(1)).first() is not None:
+                return True
+            recorded_at_ms = connection.execute(last_step).scalar_one()
+            began_at_ms = last_begun_at_ms(connection.execute(attributes).scalar_one())
+        return recorded_at_ms is not None and began_at_ms is not None and recorded_at_ms >= began_at_ms
 
     @contextmanager
     def held(self, owner: str, operation_id: str) -> Iterator[None]:

@@ -12,12 +12,14 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from ktrdr import __version__
 from ktrdr.database.engine import Database
+from ktrdr.database.tables import lost_workers
 from ktrdr.database.tables import workers as table
 from ktrdr.errors import WorkspaceUnusable
 from ktrdr.operations.leases import (
@@ -32,6 +34,7 @@ from ktrdr.operations.leases import (
 # All workers beat alike, whatever grace each was given: the impatient must not bury the patient.
 HEARTBEAT_INTERVAL_S = 1.0
 _BEATS_PER_GRACE = 5
+_LOSSES_KEPT = timedelta(days=1)
 _LOCK_SPACE = 7242102
 _NOW = sa.func.clock_timestamp()
 # While the database was down nobody could beat: silence counts from its start on.
@@ -93,6 +96,14 @@ class PostgresLeases:
             for row in rows
         ]
 
+    def count_lost(self, within: timedelta) -> int:
+        """Return how many workers were given up lately, or are silent for long enough to be."""
+        span = _seconds(within.total_seconds())
+        buried = sa.select(sa.func.count()).where(lost_workers.c.lost_at > _NOW - span)
+        silent = sa.select(sa.func.count()).where(_SILENCE >= _seconds(self._grace_s), _SILENCE < span)
+        with self._database.engine.connect() as connection:
+            return int(connection.execute(buried).scalar_one()) + int(connection.execute(silent).scalar_one())
+
 
 @dataclass(frozen=True, slots=True)
 class _Holding:
@@ -133,8 +144,10 @@ class PostgresLease:
         i_am_steady = sa.exists().where(me.c.executor_id == self.executor_id, _NOW - me.c.steady_since > grace)
         bury = sa.delete(table).where(_SILENCE > grace, i_am_steady).returning(table.c.executor_id)
         with self._database.engine.begin() as connection:
-            for buried in connection.execute(bury).scalars():
+            for buried in connection.execute(bury).scalars().all():
                 _logger.warning("worker %s has been silent for %g s and is given up", buried, self._grace_s)
+                connection.execute(sa.insert(lost_workers).values(executor_id=buried, lost_at=_NOW))
+                connection.execute(sa.delete(lost_workers).where(lost_workers.c.lost_at < _NOW - _LOSSES_KEPT))
             present = {*connection.execute(sa.select(table.c.executor_id)).scalars()}
         return executors - present
 

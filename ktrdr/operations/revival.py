@@ -4,35 +4,26 @@ The engine has two ways. *Resume* sets a cancelled operation going again with ev
 for one that failed: it forgets from a step on, since what it remembers last is its failure. Both forget when it ended.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from dbos._schemas.system_database import SystemSchema
 from pydantic import JsonValue
 
 from ktrdr.operations.engine_tables import APPLICATION_VERSION
+from ktrdr.operations.executions import close_execution
 from ktrdr.operations.operation import Operation, OperationStatus
+from ktrdr.operations.step_records import StepRecord, read_steps
 from ktrdr.operations.store import OperationStore
 
 FIRST_STEP = 1
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedStep:
-    """A step that an operation remembers. `child_id`: the operation that it started or waited for."""
-
-    number: int
-    name: str
-    child_id: str | None
-    output: JsonValue
-    has_failed: bool
+# What a row keeps of the ends before its present life: how, why and when it ended.
+EARLIER_ENDS = "earlier_ends"
 
 
 # Which step a failed operation without children begins again with, by what it remembers.
-RestartRule = Callable[[Operation, Sequence[RecordedStep]], int]
+RestartRule = Callable[[Operation, Sequence[StepRecord]], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +40,11 @@ class RevivalPlan:
     """What reviving an operation takes: those that it started first, itself last."""
 
     members: list[RevivedOperation]
-    kept_steps: list[RecordedStep]
+    kept_steps: list[StepRecord]
 
     def keeps(self, step_name: str) -> bool:
         """Whether the operation itself remembers a step of this name, and will not run it again."""
-        return any(step.name == step_name and not step.has_failed for step in self.kept_steps)
+        return any(step.name == step_name and step.failure is None for step in self.kept_steps)
 
 
 class Reviver:
@@ -91,14 +82,24 @@ class Reviver:
             wanted.add(OperationStatus.FAILED)
         members: list[RevivedOperation] = []
         first_step = self._collect(root, wanted, members)
-        kept = [step for step in self.steps(root.operation_id) if first_step is None or step.number < first_step]
+        kept = [
+            step
+            for step in read_steps(self._store, [root.operation_id])
+            if first_step is None or step.number < first_step
+        ]
         return RevivalPlan(members, kept)
 
     def carry_out(self, plan: RevivalPlan) -> Operation:
         """Requeue everything of a plan and return the operation that it was made for. Hold the trigger's lock."""
         for member in plan.members:
             operation_id = member.operation.operation_id
-            self._store.write_attributes(operation_id, {"completed_at": None, "progress": None, "traced_at": None})
+            again: dict[str, JsonValue] = {
+                EARLIER_ENDS: self._ends(member.operation),
+                "completed_at": None,
+                "progress": None,
+                "traced_at": None,
+            }
+            self._store.write_attributes(operation_id, {**again, **close_execution(self._store, member.operation)})
             if member.first_step is None:
                 self._store.engine_client.resume_workflow(operation_id, queue_name=member.queue)
             else:
@@ -107,22 +108,21 @@ class Reviver:
                 )
         return self._store.get(plan.members[-1].operation.operation_id)
 
-    def steps(self, operation_id: str) -> list[RecordedStep]:
-        """Return what an operation remembers, in order."""
-        table = SystemSchema.operation_outputs
-        query = (
-            sa.select(
-                table.c.function_id, table.c.function_name, table.c.child_workflow_id, table.c.output, table.c.error
-            )
-            .where(table.c.workflow_uuid == operation_id)
-            .order_by(table.c.function_id)
+    def _ends(self, operation: Operation) -> list[JsonValue]:
+        """Return all ends of an operation so far, its present one last."""
+        table = SystemSchema.workflow_status
+        query = sa.select(table.c.attributes, table.c.completed_at).where(
+            table.c.workflow_uuid == operation.operation_id
         )
         with self._store.reading() as connection:
-            rows = connection.execute(query).all()
-        return [
-            RecordedStep(number, name, child_id, _decoded(output), has_failed=error is not None)
-            for number, name, child_id, output, error in rows
-        ]
+            attributes, ended_at_ms = connection.execute(query).one()
+        earlier: list[JsonValue] = (attributes or {}).get(EARLIER_ENDS) or []
+        end: JsonValue = {
+            "status": operation.status.value,
+            "reason": operation.error.reason if operation.error else None,
+            "ended_at": ended_at_ms,
+        }
+        return earlier if end in earlier else [*earlier, end]  # noted, and then the process died before it went on
 
     def _collect(
         self, operation: Operation, wanted: set[OperationStatus], members: list[RevivedOperation]
@@ -141,22 +141,15 @@ class Reviver:
         # One whose workers all died has no failure to forget: the engine resumes it as it does a cancelled one.
         if operation.status is OperationStatus.CANCELLED or self._store.was_lost(operation.operation_id):
             return None
-        steps = self.steps(operation.operation_id)
+        steps = read_steps(self._store, [operation.operation_id])
         starts = [step.number for step in steps if step.child_id in revived]
         if starts:
             return min(starts) + 1  # the step that started it is kept; what came of it is not
         return self._restart(operation, steps)
 
 
-def first_failed_step(steps: Sequence[RecordedStep]) -> int:
+def first_failed_step(steps: Sequence[StepRecord]) -> int:
     """Return the number of the first step that failed; of the one after the last where none did."""
-    failed = [step.number for step in steps if step.has_failed]
+    failed = [step.number for step in steps if step.failure is not None]
     last = max((step.number for step in steps), default=0)
     return min(failed, default=last + 1)
-
-
-def _decoded(output: Any) -> JsonValue:  # noqa: ANN401 - a column of the engine's
-    if output is None:
-        return None
-    value: JsonValue = json.loads(output)
-    return value

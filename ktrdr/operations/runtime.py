@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -16,18 +17,20 @@ from pydantic import JsonValue
 from sqlalchemy.exc import SQLAlchemyError
 
 from ktrdr.artifacts.trouble import storage_trouble
-from ktrdr.clock import Clock
+from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
 from ktrdr.database.patience import is_connection_lost, patiently
 from ktrdr.database.trouble import database_trouble
 from ktrdr.errors import KtrdrError, OperationFailed
 from ktrdr.operations.engine_tables import APPLICATION_VERSION
+from ktrdr.operations.executions import FIRST_STEP_NAME, note_execution
 from ktrdr.operations.leases import WorkerLease, WorkerLeases
+from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.serializer import JsonSerializer
 from ktrdr.operations.store import APPLICATION_NAME, OperationStore
 from ktrdr.operations.work import Payload, Work, WorkerServices, Workflow
-from ktrdr.telemetry.logs import logging_operation
+from ktrdr.telemetry.logs import LogSubject, logging_about
 
 CYCLES_QUEUE = "cycles"
 COMPUTE_QUEUE = "compute"
@@ -40,6 +43,7 @@ LOOK_VALID_S = 0.2
 SUPERVISION_INTERVAL_S = 1.0
 MAX_TAKEOVERS = 3
 COMPANION_STOP_S = 1.0
+UNATTENDED_S = 3.0
 
 Body = Callable[[Work, Payload], Coroutine[Any, Any, JsonValue]]
 _logger = logging.getLogger(__name__)
@@ -90,6 +94,8 @@ class WorkerRuntime:
         self._services = WorkerServices(
             store, clock, self._ownership, membership.leases, executor_id, job_environment, self._workflows
         )
+        self._executing: set[Work] = set()
+        self._unattended_since: dict[str, float] = {}
         self._companions: list[Companion] = []
         self._chores: list[Callable[[], None]] = [self._take_over, store.cancel_orphans]
         self._engine = DBOS(
@@ -115,8 +121,13 @@ class WorkerRuntime:
             # Private, but nothing public names the execution, only the operation; dbos is pinned exactly.
             context = assert_current_dbos_context()
             assert context.owner_xid is not None
-            with logging_operation(context.workflow_id):
-                return await self._run(Work(context.workflow_id, context.owner_xid, self._services), body, payload)
+            work = Work(context.workflow_id, context.owner_xid, self._services)
+            self._executing.add(work)
+            try:
+                with logging_about(await patiently(lambda: self._subject(work.operation_id))):
+                    return await self._run(work, body, payload)
+            finally:
+                self._executing.remove(work)
 
         self._workflows[operation_type] = DBOS.workflow(name=operation_type, max_recovery_attempts=MAX_TAKEOVERS)(run)
 
@@ -156,15 +167,34 @@ class WorkerRuntime:
     def stop(self) -> None:
         """Give the lease back, for the process to end at once: what runs is left to the next worker as it is.
 
-        The engine is not wound up, which would take a second: all it does survives a kill.
+        The engine is not wound up, which would take a second: all it does survives a kill. That it has to be done
+        again does not count as a takeover, of which an operation has a few: those are for what kills its worker.
         """
         self._stopping.set()
         for companion in self._companions:
             companion.stop(COMPANION_STOP_S)
+        with suppress(SQLAlchemyError):  # a database that is away: then it counts
+            self._ownership.forgive(self._lease.executor_id)
         self._lease.release()
 
+    def _subject(self, operation_id: str) -> LogSubject:
+        return log_subject(self._store, self._store.get(operation_id))
+
+    async def _begin(self, work: Work) -> None:
+        """Note which worker begins. The step answers from memory where an earlier one had begun."""
+        is_noted = False
+
+        def note() -> None:
+            nonlocal is_noted
+            note_execution(self._store, work.operation_id, self._services.executor_id, epoch_ms(self._services.clock()))
+            is_noted = True
+
+        await work.step(FIRST_STEP_NAME, note)
+        if not is_noted:
+            await patiently(note)
+
     async def _run(self, work: Work, body: Body, payload: Payload) -> JsonValue:
-        await work.step("start", lambda: self._store.mark_once(work.operation_id, "started_at"))
+        await self._begin(work)
         _logger.info("operation %s runs on %s", work.operation_id, self._lease.executor_id)
         result: JsonValue = None
         failure: Exception | None = None
@@ -205,14 +235,36 @@ class WorkerRuntime:
                 return
 
     def _take_over(self) -> None:
-        """Put the work of executors that are gone back into its queues."""
+        """Put work back into its queues that stands as running and does not."""
+        attended = self._attended()
         running = self._ownership.running()
-        for executor_id in self._lease.gone(set(running) - {self._lease.executor_id}):
-            _logger.warning("taking over the work of %s: %s", executor_id, ", ".join(running[executor_id]))
+        mine = {*running.pop(self._lease.executor_id, ())}
+        self._take_up_again(mine - attended - self._attended())
+        for executor_id in self._lease.gone({*running}):
             for operation_id in running[executor_id]:
-                # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly. It does
-                # nothing where another worker was quicker.
-                self._engine._sys_db.reenqueue_for_recovery(operation_id, [executor_id], PHASES_QUEUE)
+                with logging_about(self._subject(operation_id)):
+                    _logger.warning("operation %s: %s is gone, taking over its work", operation_id, executor_id)
+                self._requeue(operation_id, executor_id)
+
+    def _attended(self) -> set[str]:
+        return {work.operation_id for work in self._executing.copy()}
+
+    def _take_up_again(self, unattended: set[str]) -> None:
+        """Put back what runs nowhere in this worker: its end could not be written, as on a full disk."""
+        now = time.monotonic()
+        self._unattended_since = {each: self._unattended_since.get(each, now) for each in unattended}
+        for operation_id, since in self._unattended_since.items():
+            # Not at once: it stands as ours a moment before it runs, and a moment after.
+            if now - since > UNATTENDED_S:
+                with logging_about(self._subject(operation_id)):
+                    _logger.warning("operation %s stands as running here and does not; putting it back", operation_id)
+                self._requeue(operation_id, self._lease.executor_id)
+
+    def _requeue(self, operation_id: str, executor_id: str) -> None:
+        # Private, but the public resume resets slot, queue and attempts; dbos is pinned exactly. It does nothing where
+        # another worker was quicker.
+        put_back = partial(self._engine._sys_db.reenqueue_for_recovery, operation_id, [executor_id], PHASES_QUEUE)
+        self._ownership.requeue(operation_id, executor_id, put_back)
 
 
 class _Lookout:

@@ -62,6 +62,7 @@ _WHOLE_SECOND_MS = 1000
 _LATEST_WRITE_MS = 3_600_000
 MIN_FRAGMENT_CHARACTERS, MAX_CANDIDATES = 4, 10
 _CANCEL_SWEEPS = 20
+_LEAVES_ORPHANS = ("CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED")
 _CANCEL_SWEEP_PAUSE_S = 0.05
 
 
@@ -293,13 +294,13 @@ class OperationStore:
         return self.get(operation_id)
 
     def cancel_orphans(self) -> None:
-        """Cancel operations that still wait or run although their parent was cancelled."""
+        """Cancel operations that still wait or run although their parent was cancelled, or given up."""
         child = SystemSchema.workflow_status
         parent = child.alias("parent")
         query = (
             sa.select(child.c.workflow_uuid)
             .join(parent, parent.c.workflow_uuid == child.c.parent_workflow_id)
-            .where(sa.or_(IN_FLIGHT, child.c.status == "DELAYED"), parent.c.status == "CANCELLED")
+            .where(sa.or_(IN_FLIGHT, child.c.status == "DELAYED"), parent.c.status.in_(_LEAVES_ORPHANS))
         )
 
         def orphans() -> Sequence[str]:

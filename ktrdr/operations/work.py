@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.clock import Clock, epoch_ms, from_epoch_ms
 from ktrdr.database.patience import is_connection_lost, patiently
-from ktrdr.errors import KtrdrError, OperationFailed
+from ktrdr.errors import ArtifactsUnavailable, KtrdrError, OperationFailed
 from ktrdr.operations.engine_tables import APPLICATION_VERSION
 from ktrdr.operations.history import attempt_record, note_attempt
 from ktrdr.operations.job_process import run_job
@@ -66,10 +66,11 @@ class Repetition:
 
 @dataclass(frozen=True, slots=True)
 class JobOutcome:
-    """What a job answered, and the folder that it filled."""
+    """What a job answered, the folder that it filled, and what was said when that was kept."""
 
     result: JsonValue
     attempt: Path
+    kept: JsonValue
 
 
 class Work:
@@ -101,6 +102,8 @@ class Work:
                 return await patiently(function)
             except OperationFailed as error:
                 raise self._in_the_engines_words(error) from error
+            except ArtifactsUnavailable as error:
+                raise OperationFailed(error.message, reason=error.reason) from error
 
         return await DBOS.run_step_async({"name": name}, run)
 
@@ -177,13 +180,15 @@ class Work:
                 raise
             # Progress is no reason to wait: the next report says more.
 
-    async def run_job(self, module: str, request: Payload, *, attempts: Path) -> JobOutcome:
+    async def run_job(
+        self, module: str, request: Payload, *, attempts: Path, keep: Callable[[Path], JsonValue] | None = None
+    ) -> JobOutcome:
         """Run a job process as a step that ends with the operation. Its progress becomes the operation's.
 
         The job finds an empty folder below `attempts`, whose path is added to its request; the folder stays only if
-        the job succeeds. No two runs have the same one: one that lost its operation may still be writing.
-        The step's output has `result`, `attempt` (the folder's name), and what the stopwatch said: `timings` and
-        `measures`, as a `JobAnswer` has them.
+        the job succeeds. No two runs have the same one: one that lost its operation may still be writing. `keep` then
+        sees to it that another machine, which has no such folder, can go on from there. The step's output has `result`,
+        `attempt` (the folder's name), `kept`, and `timings` and `measures` as a `JobAnswer` has them.
         """
 
         async def run() -> JsonValue:
@@ -198,14 +203,18 @@ class Work:
                     self.report,
                     environment=self._services.job_environment,
                 )
+                kept = None if keep is None else await patiently(lambda: keep(attempt))
+            except ArtifactsUnavailable as error:
+                discard_attempt(attempt)
+                raise OperationFailed(error.message, reason=error.reason) from error
             except BaseException:
                 discard_attempt(attempt)
                 raise
-            return {**asdict(answer), "attempt": attempt.name}
+            return {**asdict(answer), "attempt": attempt.name, "kept": kept}
 
         outcome = await self.owned_step(module.rpartition(".")[2], run)
         assert isinstance(outcome, dict)
-        return JobOutcome(outcome["result"], attempts / str(outcome["attempt"]))
+        return JobOutcome(outcome["result"], attempts / str(outcome["attempt"]), outcome["kept"])
 
     async def back_off(self, phase: str, reason: str, pause_s: float) -> None:
         """Note in the history that a phase ended for a passing reason, and wait; a crash does not prolong it."""

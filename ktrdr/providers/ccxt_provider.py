@@ -4,15 +4,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ktrdr.errors import InvalidInput, OperationFailed
-from ktrdr.providers.provider import BarsWanted, Page, make_frame
+from ktrdr.providers.provider import BarsWanted, Page, SymbolFacts, make_frame
 
 PAGE_BARS = 1000
 
 
 class CcxtProvider:
     """Candles of one exchange. Its library spaces the requests as the exchange asks for."""
-
-    calendar: str | None = "24x7"
 
     def __init__(self, exchange: str, base_url: str | None) -> None:
         """Open an exchange by its name in ccxt.
@@ -31,6 +29,13 @@ class CcxtProvider:
         if base_url is not None:
             self._exchange.urls["api"] = _rehost(self._exchange.urls["api"], base_url)
         self.source = f"ccxt {ccxt.__version__}, {exchange}"
+
+    def facts(self, symbol: str) -> SymbolFacts:
+        """Return that exchanges never close."""
+        return SymbolFacts("24x7", None)
+
+    def close(self) -> None:
+        """Hold nothing."""
 
     def page(self, wanted: BarsWanted, since_ms: int) -> Page:
         """Load up to a thousand candles; an exchange that was down for so long is skipped over."""

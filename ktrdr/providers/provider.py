@@ -35,16 +35,22 @@ class Page:
     next_ms: int
 
 
-class Provider(Protocol):
-    """One source of bars.
+@dataclass(frozen=True, slots=True)
+class SymbolFacts:
+    """What a provider knows of the bars of a symbol without asking: sessions and price side; None where it does not."""
 
-    Attributes:
-        source: What the sidecar of a series says of where its bars come from.
-        calendar: Sessions of everything it has; None where that differs.
-    """
+    calendar: str | None
+    price_side: str | None
+
+
+class Provider(Protocol):
+    """One source of bars. `source` is what the sidecar of a series says of where its bars come from."""
 
     source: str
-    calendar: str | None
+
+    def facts(self, symbol: str) -> SymbolFacts:
+        """Return what is known of a symbol's bars."""
+        ...
 
     def page(self, wanted: BarsWanted, since_ms: int) -> Page:
         """Load the next bars from `since_ms` on.
@@ -53,6 +59,10 @@ class Provider(Protocol):
             OperationFailed: It cannot; reason `rate_limited` and `connection` are worth another try.
             InvalidInput: It has no such symbol or timeframe.
         """
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
         ...
 
 

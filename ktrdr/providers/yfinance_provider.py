@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from ktrdr.errors import InvalidInput, OperationFailed
 from ktrdr.market.timeframe import DAY_MS, Timeframe
-from ktrdr.providers.provider import BarsWanted, Page, make_frame
+from ktrdr.providers.provider import BarsWanted, Page, SymbolFacts, make_frame
 
 # How much Yahoo gives at once, in days, and how far back it keeps it.
 WINDOW_DAYS = {"1m": 7, "5m": 59, "15m": 59, "30m": 59, "1h": 700, "1d": 3650}
@@ -18,8 +18,6 @@ PRICES = ("Open", "High", "Low", "Close")
 
 class YfinanceProvider:
     """Bars of shares, indices, funds and currencies."""
-
-    calendar: str | None = None
 
     def __init__(self, base_url: str | None, cache: Path) -> None:
         """Open it; `base_url` takes the place of Yahoo's hosts, and what its library remembers goes to `cache`."""
@@ -30,6 +28,13 @@ class YfinanceProvider:
         yfinance.set_tz_cache_location(str(cache))
         self._session = None if base_url is None else _rehosted_session(base_url)
         self.source = f"yfinance {yfinance.__version__}"
+
+    def facts(self, symbol: str) -> SymbolFacts:
+        """Return that nothing is known beforehand."""
+        return SymbolFacts(None, None)
+
+    def close(self) -> None:
+        """Hold nothing."""
 
     def page(self, wanted: BarsWanted, since_ms: int) -> Page:
         """Load one window of bars."""

@@ -19,6 +19,9 @@ class TriggerRequest(RequestBody):
 
     brief: str | None = Field(default=None, max_length=MAX_BRIEF_CHARACTERS, description="what to look for, in words")
     model: str | None = Field(default=None, max_length=200, description="which LLM designs; none: the default")
+    designer: Literal["claude", "offline"] | None = Field(
+        default=None, description="offline needs no key and asks no LLM, whatever is set; none: as `model` says"
+    )
     strategy: str | None = Field(default=None, max_length=64, description="a stored strategy: skips the design phase")
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="none: chosen from what was tried so far")
     bypass_gates: bool = Field(default=False, description="go on past a refusing gate; recorded on the operation")
@@ -92,7 +95,7 @@ class TriedStrategyDocument(Document):
 
     name: str
     hypothesis: str
-    family: str | None = Field(description="trend, reversion, breakout or momentum, where its name says so")
+    family: str | None = Field(description="such as trend or reversion, where its name says so")
     symbol: str
     timeframe: str
     indicators: list[str]

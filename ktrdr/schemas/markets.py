@@ -55,10 +55,11 @@ class SeriesDocument(ResearchSeries):
 
 
 class MarketList(Document):
-    """All stored series."""
+    """A page of stored series, by symbol and from the shortest timeframe, and where the next one begins."""
 
     markets: list[SeriesDocument]
-    damaged: list[DamagedDocument] = Field(default_factory=list)
+    damaged: list[DamagedDocument] = Field(default_factory=list, description="all of them, on every page")
+    next_cursor: str | None = None
 
 
 class FindingDocument(Document):

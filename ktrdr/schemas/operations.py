@@ -45,13 +45,19 @@ class OperationList(Document):
 
 
 class LogLineDocument(Document):
-    """One line of a worker's log. `time` is ISO 8601, UTC; `source` is the worker that wrote it."""
+    """One line of a log. `time` is ISO 8601, UTC; `source` is the worker, or the machine's API, that wrote it.
+
+    `phase` is the operation's type where it is a phase of a cycle. `trace` is an error's, `trace_id` the cycle's.
+    """
 
     time: str
     level: str
     logger: str
     source: str
     operation_id: str
+    parent_id: str | None
+    phase: str | None
+    trace_id: str | None
     message: str
     trace: str | None
 

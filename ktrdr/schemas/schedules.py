@@ -20,6 +20,7 @@ class NewSchedule(RequestBody):
     name: str | None = Field(default=None, max_length=64, description="none: the schedule's id")
     brief: str | None = Field(default=None, max_length=MAX_BRIEF_CHARACTERS, description="what to look for, in words")
     model: str | None = Field(default=None, max_length=200, description="which LLM designs; none: the default")
+    designer: Literal["claude", "offline"] | None = Field(default=None, description="as when a cycle is triggered")
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED, description="of the first cycle; later ones count up")
 
 

@@ -4,7 +4,9 @@ from pydantic import Field, JsonValue
 
 from ktrdr.schemas.agent import MAX_SEED
 from ktrdr.schemas.document import Document, RequestBody
+from ktrdr.schemas.vault import ExamDocument
 
+AFTER_EXAM = "stored after an exam was held on its instrument"
 ResultDocument = dict[str, JsonValue]
 
 
@@ -18,18 +20,22 @@ class StrategySummary(Document):
     accuracy: float | None = Field(description="validation accuracy, 0..1")
     sharpe_ratio: float | None = Field(description="out of sample, net of costs, annualised")
     n_trades: int | None
+    max_drawdown: float | None = Field(description="fraction of peak equity, 0..1")
+    verdict: str | None = Field(description="what statistics alone allow to be said; null before a backtest")
     judgement: str | None = Field(description="the assessor's opinion, not a verdict")
+    after_exam: bool = Field(default=False, description=AFTER_EXAM)
     faults: list[str] = Field(default_factory=list, description="why its files cannot be read, if they cannot")
 
 
 class StrategyList(Document):
-    """All stored strategies, oldest first."""
+    """A page of stored strategies, newest first, and where the next one begins (null at the end)."""
 
     strategies: list[StrategySummary]
+    next_cursor: str | None
 
 
-class StrategyDetail(Document):
-    """One strategy: its specification and what was found, null where a phase has not ended."""
+class ResearchStrategy(Document):
+    """One strategy: its specification and what research found, null where a phase has not ended."""
 
     name: str
     path: str = Field(description="the strategy's folder on the server's machine")
@@ -43,7 +49,16 @@ class StrategyDetail(Document):
     accepted_findings: list[str] = Field(
         default_factory=list, description="serious findings about the bars, used all the same because somebody said so"
     )
+    after_exam: bool = Field(default=False, description=AFTER_EXAM)
     n_trials: int = Field(description="trials of the whole workspace so far: the more, the less the best one means")
+
+
+class StrategyDetail(ResearchStrategy):
+    """One strategy as people see it: what came of its exam too, and the page about it."""
+
+    report_path: str | None = Field(default=None, description="report.html on the server's machine; null if not made")
+
+    exam: ExamDocument | None = Field(default=None, description="of exactly this file and model, if there was one")
 
 
 class ValidationReport(Document):

@@ -7,6 +7,7 @@ what is not of the expected kind is left to the field rules and skipped here.
 from collections.abc import Iterator, Mapping
 
 from ktrdr.indicators.catalogue import CATALOGUE, IndicatorType
+from ktrdr.market.timeframe import Timeframe
 from ktrdr.strategy.sections import (
     MAXIMUM_FUZZY_SETS,
     MAXIMUM_INDICATORS,
@@ -26,6 +27,7 @@ def consistency_faults(document: Mapping[str, object]) -> list[str]:
         *_count_faults(indicators, variables),
         *_variable_faults(indicators, variables),
         *_unused_indicators(indicators, variables),
+        *_timeframe_faults(document, indicators),
         *_decision_faults(document),
         *_label_faults(document),
     ]
@@ -134,6 +136,19 @@ def _unused_indicators(indicators: Mapping[str, object], variables: Mapping[str,
     for identifier in indicators:
         if identifier not in used:
             yield f"indicators.{identifier}: no fuzzy set uses it; use it or remove it"
+
+
+def _timeframe_faults(document: Mapping[str, object], indicators: Mapping[str, object]) -> Iterator[str]:
+    raw = _mapping(document.get("market")).get("timeframe")
+    if not isinstance(raw, str) or raw not in list(Timeframe):
+        return
+    longer = [each.value for each in Timeframe(raw).longer]
+    for identifier, indicator in indicators.items():
+        wanted = _mapping(indicator).get("timeframe")
+        if not isinstance(wanted, str) or wanted not in list(Timeframe) or wanted in longer:
+            continue
+        allowed = f"allowed is {', '.join(longer)}, or leave it out" if longer else "leave it out"
+        yield f"indicators.{identifier}.timeframe: {wanted!r} is not above market.timeframe {raw}; {allowed}"
 
 
 def _decision_faults(document: Mapping[str, object]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from ktrdr.strategy.sections import (
     SYMBOL_PATTERN,
     AnfisSpecification,
     DecisionSpecification,
+    FirstMoveLabels,
     FixedSizing,
     ForwardReturnLabels,
     FuzzySetSpecification,
@@ -30,11 +31,11 @@ from ktrdr.strategy.wording import did_you_mean, shown
 _LABEL_TYPES: Mapping[str, type[BaseModel]] = {
     "triple_barrier": TripleBarrierLabels,
     "forward_return": ForwardReturnLabels,
+    "first_move": FirstMoveLabels,
 }
 _MODEL_TYPES: Mapping[str, type[BaseModel]] = {"mlp": MlpSpecification, "anfis": AnfisSpecification}
 _UNIONS: Mapping[str, Mapping[str, type[BaseModel]]] = {"labels": _LABEL_TYPES, "model": _MODEL_TYPES}
 _LATER = {
-    "labels.type": ("first_move",),
     "risk.sizing.type": ("volatility",),
 }
 _SECTIONS: Mapping[tuple[str, ...], type[BaseModel]] = {
@@ -44,6 +45,7 @@ _SECTIONS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("fuzzy_sets", "*", "sets", "*"): ShapeSpecification,
     ("labels", "triple_barrier"): TripleBarrierLabels,
     ("labels", "forward_return"): ForwardReturnLabels,
+    ("labels", "first_move"): FirstMoveLabels,
     ("model", "mlp"): MlpSpecification,
     ("model", "anfis"): AnfisSpecification,
     ("training",): TrainingSpecification,
@@ -138,8 +140,6 @@ def _wrong_tag(found: ErrorDetails) -> str:
     value = raw.get("type") if isinstance(raw, Mapping) else None
     if value is None:
         return f"missing; allowed is {allowed}"
-    if isinstance(value, str) and value in _LATER.get(f"{union}.type", ()):
-        return f"{shown(value)} {NOT_AVAILABLE_YET}; allowed is {allowed}"
     return f"{shown(value)} is not allowed;{did_you_mean(value, types)} allowed is {allowed}"
 
 

@@ -37,6 +37,7 @@ REFERENCE_PATTERN = r"^[a-z][a-z0-9_]{0,31}(\.[a-z][a-z0-9_]{0,31})?$"
 SYMBOL_PATTERN = f"^{market_series.SYMBOL_PATTERN.pattern}$"
 
 PRICE_COLUMNS = ("open", "high", "low", "close")
+HIGHER_TIMEFRAMES = tuple(each.value for each in min(Timeframe, key=lambda each: each.milliseconds).longer)
 NOT_AVAILABLE_YET = "is not available yet"
 
 Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
@@ -85,11 +86,14 @@ class MarketSpecification(Section):
 
 
 class IndicatorSpecification(Section):
-    """One TA-Lib function with every parameter written out; in a file `{type: RSI, timeperiod: 14}`."""
+    """One TA-Lib function with every parameter written out; in a file `{type: RSI, timeperiod: 14, timeframe: 4h}`.
+
+    `timeframe` is a higher one than the market's, whose bars are made from the market's own; None is the market's.
+    """
 
     type: str
     parameters: dict[str, float]
-    timeframe: None = None
+    timeframe: Timeframe | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -97,9 +101,10 @@ class IndicatorSpecification(Section):
         if not isinstance(raw, Mapping):
             return raw
         faults: list[tuple[str, str, object]] = []
-        if raw.get("timeframe") is not None:
-            message = f"{shown(raw['timeframe'])}: a higher timeframe {NOT_AVAILABLE_YET}; leave the field out"
-            faults.append(("timeframe", message, raw["timeframe"]))
+        timeframe = raw.get("timeframe")
+        if timeframe is not None and timeframe not in HIGHER_TIMEFRAMES:
+            allowed = ", ".join(HIGHER_TIMEFRAMES)
+            faults.append(("timeframe", f"{shown(timeframe)} is not allowed; allowed is {allowed}", timeframe))
         type_name = raw.get("type")
         known = CATALOGUE.get(type_name) if isinstance(type_name, str) else None
         if known is None:
@@ -109,11 +114,13 @@ class IndicatorSpecification(Section):
         faults += _parameter_faults(known, given)
         if faults:
             raise _indicator_error(faults)
-        return {"type": type_name, "parameters": complete_parameters(known.name, given)}
+        return {"type": type_name, "parameters": complete_parameters(known.name, given), "timeframe": timeframe}
 
     @model_serializer
     def _flat(self) -> dict[str, Any]:
         document: dict[str, Any] = {"type": self.type}
+        if self.timeframe is not None:
+            document["timeframe"] = self.timeframe.value
         for parameter in CATALOGUE[self.type].parameters:
             value = self.parameters[parameter.name]
             document[parameter.name] = int(value) if parameter.is_integer else value
@@ -172,6 +179,7 @@ def _type_schema(kind: IndicatorType) -> JsonSchemaValue:
             "maximum": parameter.maximum,
             "default": parameter.default,
         }
+    properties["timeframe"] = {"enum": [*HIGHER_TIMEFRAMES, None]}
     return {
         "type": "object",
         "title": kind.name,
@@ -253,6 +261,13 @@ class ForwardReturnLabels(Section):
 
     type: Literal["forward_return"]
     horizon: Annotated[int, whole(1, 500)]
+
+
+class FirstMoveLabels(Section):
+    """The way in which a close first lies `threshold` ATR from the entry price, whenever that is."""
+
+    type: Literal["first_move"]
+    threshold: AtrMultiple
 
 
 class MlpSpecification(Section):

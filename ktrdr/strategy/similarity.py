@@ -50,7 +50,7 @@ def _variable(specification: StrategySpecification, fuzzy: FuzzySetSpecification
     for reference in (fuzzy.input, fuzzy.relative_to):
         identifier, _, output = (reference or "").partition(".")
         indicator = specification.indicators.get(identifier)
-        text += f"{indicator.type}.{output} " if indicator is not None else f"{identifier} "
+        text += f"{indicator.type}.{output} {indicator.timeframe} " if indicator is not None else f"{identifier} "
         numbers += list(indicator.parameters.values()) if indicator is not None else []
     text += f"partition {len(fuzzy.partition)} " if fuzzy.partition is not None else ""
     for shape in sorted((fuzzy.sets or {}).values(), key=lambda each: each.points):

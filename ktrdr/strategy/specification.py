@@ -14,6 +14,7 @@ from ktrdr.strategy.sections import (
     NAME_PATTERN,
     AnfisSpecification,
     DecisionSpecification,
+    FirstMoveLabels,
     FixedSizing,
     ForwardReturnLabels,
     FuzzySetSpecification,
@@ -32,6 +33,7 @@ __all__ = [
     "NAME_PATTERN",
     "AnfisSpecification",
     "DecisionSpecification",
+    "FirstMoveLabels",
     "FixedSizing",
     "ForwardReturnLabels",
     "FuzzySetSpecification",
@@ -47,7 +49,7 @@ __all__ = [
     "TripleBarrierLabels",
 ]
 
-Labels = Annotated[TripleBarrierLabels | ForwardReturnLabels, Field(discriminator="type")]
+Labels = Annotated[TripleBarrierLabels | ForwardReturnLabels | FirstMoveLabels, Field(discriminator="type")]
 
 
 def _model_type(raw: object) -> object:

@@ -11,13 +11,19 @@ from ktrdr.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One line. `time` is ISO 8601, UTC; `source` names the process that wrote it."""
+    """One line. `time` is ISO 8601, UTC; `source` names the worker or the machine's API that wrote it.
+
+    `parent_id` and `phase` are None where nothing started the operation.
+    """
 
     time: str
     level: str
     logger: str
     source: str
     operation_id: str
+    parent_id: str | None
+    phase: str | None
+    trace_id: str | None
     message: str
     trace: str | None
 
@@ -79,6 +85,9 @@ def _lines(path: Path, operation_ids: Collection[str]) -> Iterator[LogLine]:
                 logger=document["logger"],
                 source=path.name.partition(".log")[0],
                 operation_id=document["operation_id"],
+                parent_id=document.get("parent_id"),
+                phase=document.get("phase"),
+                trace_id=document.get("trace_id"),
                 message=document["message"],
                 trace=document.get("trace"),
             )

@@ -55,7 +55,8 @@ def usable_rows(inputs: FeatureInputs, labels: Labels) -> RowArray:
     if len(rows) == 0:
         raise OperationFailed(
             f"none of the {len(labels.value)} bars has both features (from bar {inputs.first_row} on) and a label; "
-            "every row needs both: lower labels.horizon or the indicators' periods, or import more bars",
+            "every row needs both: lower labels.horizon, labels.threshold or the indicators' periods, or import more "
+            "bars",
             reason="no_labels",
         )
     return rows
@@ -108,7 +109,8 @@ def _check_counts(name: str, training: TrainingRows) -> None:
     raise OperationFailed(
         f"{name} has {n_fitted} rows to fit and {n_validation} to validate ({n_purged} more were purged because "
         f"their labels reach too far); at least {MINIMUM_FITTED_ROWS} and {MINIMUM_VALIDATION_ROWS} are needed: "
-        "import a longer series, choose a smaller timeframe, or lower labels.horizon or the indicators' periods",
+        "import a longer series, choose a smaller timeframe, or lower labels.horizon, labels.threshold or the "
+        "indicators' periods",
         reason="too_few_bars",
     )
 
@@ -118,6 +120,6 @@ def _check_classes(name: str, targets: NDArray[np.float32]) -> None:
         return
     raise OperationFailed(
         f"all {len(targets)} fitted rows of {name} have the label {targets[0]:.0f}; both classes are needed: "
-        "change labels.horizon or the barriers so that both outcomes occur",
+        "change labels.horizon, labels.threshold or the barriers so that both outcomes occur",
         reason="single_class_labels",
     )

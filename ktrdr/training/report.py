@@ -209,6 +209,8 @@ class TrainingReport(_Section):
         calibration: Of the validation segments; it flatters as the accuracy does.
         coverage: Per fuzzy variable and set of the final model, a share of the research window's rows; as
             `FuzzyEncoder.coverage` defines it.
+        unlabelled_rows: Bars with features but without a label, not trained on: their move never came, the window
+            reaches past the last bar, or the price ended where it entered.
         rules: What the final model has learned; null in files of earlier versions.
         seed: What all randomness of the training derives from.
         snapshot: Names the bars.
@@ -223,6 +225,7 @@ class TrainingReport(_Section):
     nulls: Nulls
     calibration: Calibration
     coverage: dict[str, FiniteFloat]
+    unlabelled_rows: int = 0
     rules: RulesReport | None = None
     seed: int
     snapshot: str

@@ -139,7 +139,7 @@ def train_strategy(
         rules = read_rules(specification, stack, parts[-1], final_networks, inputs)
         findings = _Findings(nulls, predictor.calibration(), rules)
         on_lap("training.predict", {"folds": len(folds), "rules": len(rules.rules)})
-    report = _report(specification, bars, folds, parts, state, seed=seed, inputs=inputs, findings=findings)
+    report = _report(specification, bars, folds, parts, state, inputs, labels, seed=seed, findings=findings)
     model = _final_model(stack, specification, bars, parts[-1], state, seed)
     on_lap("training.report", {})
     on_progress(100.0, "trained")
@@ -294,9 +294,10 @@ def _report(
     folds: Sequence[Fold],
     parts: Sequence[TrainingPart],
     state: FitState,
+    inputs: FeatureInputs,
+    labels: Labels,
     *,
     seed: int,
-    inputs: FeatureInputs,
     findings: _Findings,
 ) -> TrainingReport:
     by_part = (len(parts), specification.training.seeds)
@@ -315,6 +316,7 @@ def _report(
         nulls=findings.nulls,
         calibration=findings.calibration,
         coverage=parts[-1].encoder.coverage(inputs, all_rows),
+        unlabelled_rows=int((labels.value[inputs.first_row :] < 0).sum()),
         rules=findings.rules,
         seed=seed,
         snapshot=bars.snapshot,

@@ -102,6 +102,7 @@ def test_a_saved_strategy_appears_whole_with_who_made_it(desk):
         "notes": "slower",
         "strategy_sha256": desk.strategies.read("second_idea").sha256(),
         "operation_id": OTHER_OPERATION,
+        "after_exam": False,
         "created_at": "2026-03-01T12:00:00Z",
     }
     assert desk.files() == [

@@ -5,13 +5,14 @@ import re
 
 import numpy as np
 import pytest
-from agent_desk import NOW, Desk, plain_run
+from agent_desk import NOW, Desk, ended_cycle, plain_run
 from agent_documents import backtest_report, gate, strategy_document, subject, training_report, verdict_report
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ktrdr.agents.brief import understand_brief
-from ktrdr.agents.families import draw_idea
+from ktrdr.agents.design_choice import DesignChoice
+from ktrdr.agents.families.catalogue import VARIANTS, indicator_set, variants_for
 from ktrdr.agents.memory import FAMILIES
 from ktrdr.agents.offline import OfflineInvoker
 from ktrdr.agents.offline_designer import draw_strategy
@@ -48,23 +49,64 @@ def test_the_same_seed_and_history_give_the_same_strategy_and_another_seed_or_hi
     assert set(one).isdisjoint(other)  # the second has the same seed and another history
 
 
-def test_over_many_cycles_every_family_meets_every_market_before_any_repeats_and_none_is_a_copy(desk):
-    markets = desk.bars.list_series()
-    n_cells = len(FAMILIES) * len(markets)
-    for number in range(n_cells + 8):
+def end_cycle(desk, name, rng, *, favourite=None):
+    """Leave what a cycle leaves: a training that may be refused, a backtest, an outcome; `favourite` does well."""
+    folder = desk.strategies.folder(name)
+    (folder / "training.json").write_text(training_report(accuracy=0.5 + 0.05 * rng.random()).model_dump_json())
+    reason = "gate_failed:training:loss_too_high"
+    if favourite in name.split("_") or rng.random() < 0.8:
+        sharpe = 1.2 if favourite in name.split("_") else float(rng.normal(-0.6, 0.5))
+        (folder / "backtest.json").write_text(backtest_report(sharpe=sharpe).model_dump_json())
+        reason = None if sharpe > -0.5 else "gate_failed:backtest:sharpe_below_threshold"
+    desk.history.operations.insert(0, ended_cycle(name, reason))
+
+
+def test_twenty_cycles_in_a_row_have_at_least_fifteen_kinds_of_indicators_and_none_is_a_copy(desk):
+    rng, kinds, families, parents = np.random.default_rng(2), [], [], 0
+    for number in range(40):
         result, name = run_designer(desk, number)
         assert result.ok, (number, result)
-        assert re.fullmatch(r"(trend|reversion|breakout|momentum)_[a-z0-9]+_1[hd]_[a-z0-9_]+_[0-9a-f]{4}", name)
-        if number + 1 == n_cells:
-            cells = {(each.family, each.symbol, each.timeframe) for each in desk.memory.recent(200)}
-            assert len(cells) == n_cells
-    for name in desk.strategies.names():
+        assert (result.input_tokens, result.output_tokens, result.cost_usd, result.model) == (0, 0, 0.0, "offline")
+        assert re.fullmatch(rf"({'|'.join(FAMILIES)})_[a-z0-9]+_1[hd]_[a-z0-9_]+_[0-9a-f]{{4}}", name)
         strategy = desk.strategies.read(name)
-        assert desk.strategies.find_near_copy(strategy) is None
+        kinds.append(tuple(sorted({each.type for each in strategy.indicators.values()})))
+        families.append(name.partition("_")[0])
+        grown_from = desk.strategies.read_json(name, "design.json")["parent_strategies"]
+        parents += len(grown_from)
+        for parent in map(desk.strategies.read, grown_from):
+            assert (parent.symbol, parent.timeframe) == (strategy.symbol, strategy.timeframe)
+            assert set(parent.indicators) == set(strategy.indicators)
+            periods = [
+                (value, parent.indicators[identifier].parameters[key])
+                for identifier, each in strategy.indicators.items()
+                for key, value in each.parameters.items()
+            ]
+            assert all(0.3 < value / old < 3 for value, old in periods), (name, periods)
         bars = desk.bars.load_research(strategy.symbol, strategy.timeframe)
         rows_of_first_block = len(bars) // 6 - compute_inputs(strategy, bars).first_row
         assert rows_of_first_block - 2 * strategy.labels.horizon >= 250, name
-    assert (result.input_tokens, result.output_tokens, result.cost_usd, result.model) == (0, 0, 0.0, "offline")
+        end_cycle(desk, name, rng)
+    assert all(len(set(kinds[first : first + 20])) >= 15 for first in range(21))
+    assert set(families[:24]) == set(FAMILIES)
+    assert parents >= 5
+    for name in desk.strategies.names():
+        assert desk.strategies.find_near_copy(desk.strategies.read(name)) is None
+
+
+def test_designs_move_to_the_family_that_did_better_out_of_sample_and_go_on_trying_others(tmp_path, sample_bars):
+    shares = {}
+    for favourite in ("momentum", "reversion"):
+        desk = Desk(tmp_path / favourite, sample_bars)
+        rng, families = np.random.default_rng(4), []
+        for number in range(44):
+            _, name = run_designer(desk, number)
+            families.append(name.partition("_")[0])
+            end_cycle(desk, name, rng, favourite=favourite)
+        shares[favourite] = {family: families[12:].count(family) for family in FAMILIES}
+        assert len(set(families[24:])) >= 6
+    followed = shares["momentum"]["momentum"] + shares["reversion"]["reversion"]
+    not_followed = shares["momentum"]["reversion"] + shares["reversion"]["momentum"]
+    assert followed >= 2 * not_followed, shares
 
 
 @pytest.mark.parametrize(
@@ -116,30 +158,31 @@ def test_a_designer_that_is_run_again_after_a_crash_makes_no_second_strategy(des
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_idea_of_a_family_is_finite_and_without_dead_zones_on_every_market(desk, family):
-    rng = np.random.default_rng(11)
-    kinds = set()
-    for info, _ in itertools.product(desk.bars.list_series(), range(4)):
+def test_every_variant_of_a_family_is_finite_and_without_dead_zones_on_every_market_that_it_serves(desk, family):
+    rng, kinds = np.random.default_rng(11), {}
+    for info, _ in itertools.product(desk.bars.list_series(), range(2)):
         market = MarketListing.of(info)
-        document = draw_strategy(rng, family, market, understand_brief(None, [market]))
-        strategy = validate_strategy(document)
-        bars = desk.bars.load_research(info.symbol, info.timeframe)
-        inputs = compute_inputs(strategy, bars)
-        rows = np.arange(inputs.first_row, len(bars))
-        coverage = FuzzyEncoder.fit(strategy, inputs, rows).coverage(inputs, rows)
-        assert all(coverage[name] == 1.0 for name in strategy.fuzzy_sets)
-        assert strategy.labels.horizon <= len(bars) / 30
-        assert strategy.decision.exit < 0.5
-        kinds.add(tuple(sorted(each.type for each in strategy.indicators.values())))
-    assert len(kinds) >= 2, "one family is more than one idea"
+        for variant in variants_for(family, market):
+            choice = DesignChoice(family, variant, market)
+            strategy = validate_strategy(draw_strategy(rng, choice, understand_brief(None, [market])))
+            assert len(strategy.hypothesis) > 150, "what the market does, and why it should persist"
+            bars = desk.bars.load_research(info.symbol, info.timeframe)
+            inputs = compute_inputs(strategy, bars)
+            rows = np.arange(inputs.first_row, len(bars))
+            coverage = FuzzyEncoder.fit(strategy, inputs, rows).coverage(inputs, rows)
+            assert {coverage[name] for name in strategy.fuzzy_sets} == {1.0}, (variant.key, coverage)
+            assert strategy.labels.horizon <= len(bars) / 30
+            assert strategy.decision.exit < 0.5
+            kinds[variant.key] = indicator_set(variant, market)
+    assert kinds.keys() == {variant.key for variant in VARIANTS[family]}
+    assert len(set(kinds.values())) == len(kinds) >= 3, "each variant is another set of indicators"
 
 
-def test_a_drawn_idea_depends_on_nothing_but_the_generator_and_the_market(desk):
-    market = MarketListing.of(desk.bars.series("SPX", "1d"))
-    for family in FAMILIES:
-        assert draw_idea(family, np.random.default_rng(5), market) == draw_idea(
-            family, np.random.default_rng(5), market
-        )
+def test_a_family_of_volume_is_not_drawn_where_there_is_none(desk):
+    (market,) = (MarketListing.of(info) for info in desk.bars.list_series() if not info.has_volume)
+    assert variants_for("volume", market) == []
+    result, _ = run_designer(desk, brief="volume on NOVOLUME")
+    assert (result.ok, result.reason) == (False, "no_strategy")
 
 
 @pytest.mark.parametrize(

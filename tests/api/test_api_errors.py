@@ -57,6 +57,7 @@ def test_every_class_of_the_error_tree_has_a_code_of_its_own_or_of_its_parent():
     special = {
         errors.StrategyInvalid: lambda: errors.StrategyInvalid(["fault"]),
         errors.AmbiguousId: lambda: errors.AmbiguousId("op_", ["op_a", "op_b"], are_all=True),
+        errors.ArtifactsUnavailable: lambda: errors.ArtifactsUnavailable("words", patience_s=1),
         errors.PricingUnknown: lambda: errors.PricingUnknown("model", "provider"),
         errors.BudgetExceeded: lambda: errors.BudgetExceeded("day", needed_usd=0.1, spent_usd=5.0, limit_usd=5.0),
     }

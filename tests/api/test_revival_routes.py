@@ -71,6 +71,16 @@ def test_a_cancelled_cycle_is_resumed_once_and_tells_that_it_was(client):
     assert f"ktrdr operations resume {operation_id}" in detail(client, operation_id, "retry")
 
 
+def test_a_cycle_resumed_again_and_again_keeps_its_last_attempts_and_counts_the_others(client):
+    operation_id = trigger(client)
+    for _ in range(23):
+        resumed = client.post(f"{API}/operations/{cancelled(client, operation_id)}/resume").json()
+    metadata = resumed["metadata"]
+    times = [attempt["at"] for attempt in metadata["attempts"]]
+    assert (len(times), metadata["attempts_dropped"]) == (20, 3)
+    assert times == sorted(times)
+
+
 def test_of_two_cycles_one_may_be_active_whoever_begins_or_goes_on(client):
     first = cancelled(client, trigger(client))
     second = trigger(client)

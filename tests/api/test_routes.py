@@ -43,6 +43,7 @@ def test_routes_are_those_of_the_design(client):
         "POST /agent/trigger",
         "GET /agent/status",
         "GET /agent/budget",
+        "GET /agent/history",
         "GET /agent/memory",
         "POST /agent/schedules",
         "GET /agent/schedules",
@@ -62,12 +63,19 @@ def test_routes_are_those_of_the_design(client):
         "POST /backtests",
         "GET /strategies",
         "GET /strategies/{name}",
+        "GET /strategies/{name}/report",
         "POST /strategies/validate",
         "POST /strategies",
         "POST /strategies/designs",
+        "POST /strategies/{name}/reproduce",
+        "GET /leaderboard",
+        "GET /vault",
+        "GET /vault/{name}",
+        "POST /vault/{name}",
         "GET /indicators",
         "GET /markets",
         "GET /workers",
+        "GET /metrics",
         "GET /markets/quality",
         "POST /markets/samples",
         "POST /markets/fetch",
@@ -216,7 +224,7 @@ def test_strategy_file_is_validated_with_every_fault_and_nothing_is_stored(clien
     assert as_json.json()["valid"] is False
     not_text = client.post(f"{API}/strategies/validate", content=b"\xff\xfe")
     assert (not_text.status_code, not_text.json()["reason"]) == (422, "strategy_invalid")
-    assert client.get(f"{API}/strategies").json() == {"strategies": []}
+    assert client.get(f"{API}/strategies").json() == {"strategies": [], "next_cursor": None}
 
 
 def test_strategy_is_stored_once_and_shown_with_what_is_known_of_it(client, workspace):
@@ -273,7 +281,7 @@ def test_training_needs_a_strategy_and_its_bars_and_a_backtest_a_training(client
 
 
 def test_samples_are_installed_once_and_a_training_on_them_starts(client):
-    assert client.get(f"{API}/markets").json() == {"markets": [], "damaged": []}
+    assert client.get(f"{API}/markets").json() == {"markets": [], "damaged": [], "next_cursor": None}
     installed = client.post(f"{API}/markets/samples")
     assert installed.status_code == 201
     assert {(series["symbol"], series["timeframe"]) for series in installed.json()["markets"]} == {
@@ -321,7 +329,7 @@ def test_upload_that_cannot_be_read_with_certainty_changes_nothing(
 ):
     response = _import(client, content, filename, **fields)
     assert (response.status_code, response.json()["reason"]) == (422, reason)
-    assert client.get(f"{API}/markets").json() == {"markets": [], "damaged": []}
+    assert client.get(f"{API}/markets").json() == {"markets": [], "damaged": [], "next_cursor": None}
     assert not (workspace / "data").exists()
 
 

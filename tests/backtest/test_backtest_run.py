@@ -120,6 +120,8 @@ def test_every_figure_can_be_recomputed_from_the_two_parquet_files(outcome, tmp_
     assert low < metrics["sharpe_ratio"] < high
     assert document["verdict"] is None
     assert metrics == pytest.approx(figures_from_files(tmp_path), rel=1e-9)
+    held = pl.read_parquet(tmp_path / "equity.parquet")["buy_and_hold"]
+    assert held[-1] / INITIAL_EQUITY - 1 == pytest.approx(document["baselines"]["buy_and_hold"]["total_return"])
     assert metrics["n_trades"] > 50
     assert 0 < metrics["exposure"] <= 1
 

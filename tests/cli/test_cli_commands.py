@@ -23,8 +23,8 @@ def strategy_file(tmp_path):
 
 def test_empty_workspace_has_nothing_and_says_how_to_begin(ktrdr):
     assert ktrdr("operations", "list", "--json").document == {"operations": [], "next_cursor": None}
-    assert ktrdr("strategies", "list", "--json").document == {"strategies": []}
-    assert ktrdr("data", "list", "--json").document == {"markets": [], "damaged": []}
+    assert ktrdr("strategies", "list", "--json").document == {"strategies": [], "next_cursor": None}
+    assert ktrdr("data", "list", "--json").document == {"markets": [], "damaged": [], "next_cursor": None}
     status = ktrdr("agent", "status", "--json").document
     assert status.pop("budget")["remaining_usd"] == 5.0
     assert status == {"status": "idle", "operation": None, "active": [], "last_cycle": None}
@@ -173,7 +173,8 @@ def test_failure_inside_the_app_is_logged_beside_the_workspace_and_shown_without
     (workspace / "strategies" / "plain_rsi" / "design.json").symlink_to("design.json")
     ended = ktrdr("strategies", "show", "plain_rsi", "--json")
     assert (ended.code, ended.document["reason"]) == (1, "internal_error")
-    [line] = (workspace / ".ktrdr" / "ktrdr.log").read_text().splitlines()
+    [log] = (workspace / ".ktrdr" / "logs").glob("api-*.log")
+    [line] = log.read_text().splitlines()
     assert "OSError" in json.loads(line)["trace"]
 
 

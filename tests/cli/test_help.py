@@ -13,7 +13,8 @@ loaded = [name for name in {HEAVY!r} if name in sys.modules]
 print(code, loaded, time.process_time(), file=sys.stderr)
 """
 COMMANDS = {
-    "agent": ("trigger", "status", "cancel", "schedule"),
+    "agent": ("trigger", "status", "cancel", "history", "schedule"),
+    "indicators": ("list", "show"),
     "operations": ("list", "show", "cancel", "watch", "logs", "prune"),
     "strategies": ("list", "show", "validate"),
     "data": ("samples", "import", "list"),

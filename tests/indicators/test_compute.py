@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ktrdr.errors import OperationFailed
 from ktrdr.indicators.catalogue import CATALOGUE, complete_parameters, parameter_faults
 from ktrdr.indicators.compute import average_true_range, compute_indicator, warmup_bars
+from ktrdr.indicators.indicator_type import CLOCK_INPUTS
 
 
 def random_walk(seed: int, n_bars: int = 1500, *, tick: float = 0.0) -> dict[str, np.ndarray]:
@@ -22,7 +23,9 @@ def random_walk(seed: int, n_bars: int = 1500, *, tick: float = 0.0) -> dict[str
     if tick:
         unit = tick * sigma * close.mean()
         columns = {name: np.maximum(np.round(values / unit), 1.0) * unit for name, values in columns.items()}
-    return {**columns, "volume": rng.lognormal(5, 1, n_bars)}
+    clock = {"hour": np.arange(n_bars) * 0.25 % 24, "weekday": np.arange(n_bars) // 96 % 7.0}
+    clock["monthday"] = 1.0 + np.arange(n_bars) // 96 % 30
+    return {**columns, "volume": rng.lognormal(5, 1, n_bars), **clock}
 
 
 def cut(prices: dict[str, np.ndarray], start: int, stop: int) -> dict[str, np.ndarray]:
@@ -132,8 +135,9 @@ def test_an_overflow_to_infinity_after_the_warmup_fails_by_name():
 def test_the_unit_says_how_values_move_with_scale_and_level_of_the_price(name: str):
     prices, warmup, unit = random_walk(11), warmup_bars(name, {}), CATALOGUE[name].unit
     shift = 0.5 * prices["close"].mean()
-    scaled = compute_indicator(name, {}, {**{k: 3 * v for k, v in prices.items()}, "volume": prices["volume"]})
-    shifted = compute_indicator(name, {}, {**{k: v + shift for k, v in prices.items()}, "volume": prices["volume"]})
+    kept = {k: prices[k] for k in ("volume", *CLOCK_INPUTS)}
+    scaled = compute_indicator(name, {}, {**{k: 3 * v for k, v in prices.items()}, **kept})
+    shifted = compute_indicator(name, {}, {**{k: v + shift for k, v in prices.items()}, **kept})
     for output, values in compute_indicator(name, {}, prices).items():
         settled, tolerance = values[warmup:], 1e-6 * values[warmup:].std()
         factor = 3 if unit in ("price", "price_difference") else 1

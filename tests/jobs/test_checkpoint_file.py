@@ -1,11 +1,15 @@
 """Trainings that are interrupted, and a clock that a test moves."""
 
 import itertools
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from training.training_samples import random_walk, strategy
 
+from ktrdr.artifacts.remote_folder import RemoteFolder
+from ktrdr.artifacts.shared_shelf import SharedShelf
+from ktrdr.artifacts.shelf import PlainShelf
 from ktrdr.jobs.checkpoint_file import CHECKPOINT_FILE, CheckpointFile
 from ktrdr.networks.chance import NetworkKey
 from ktrdr.networks.fit import FitRows, NetworkTask, start_state
@@ -54,10 +58,10 @@ class Clock:
         return self.now_s
 
 
-def train(folder, *, seed=1, stop_after=None, epoch_s=100.0, specification=SPECIFICATION):
+def train(folder, *, seed=1, stop_after=None, epoch_s=100.0, specification=SPECIFICATION, shelf=None):
     clock = Clock(0.0)
     watcher = Watcher(clock, epoch_s, stop_after)
-    memory = CheckpointFile(folder / "checkpoints", 5.0, clock)
+    memory = CheckpointFile(shelf or PlainShelf(folder), "checkpoints", 5.0, clock)
     outcome = train_strategy(specification, BARS, seed=seed, on_progress=watcher, memory=memory)
     write_training(folder / "out", outcome, BARS)
     return watcher, {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
@@ -75,6 +79,22 @@ def test_a_training_interrupted_twice_goes_on_and_leaves_the_same_bytes(tmp_path
     watcher, files = train(tmp_path)
     assert watcher.epochs == [6, 7, 8]
     assert "(went on after epoch 5)" in watcher.steps[-3]
+    assert files == undisturbed
+
+
+def test_a_training_goes_on_upon_another_machine_from_what_the_store_keeps(tmp_path, undisturbed):
+    (tmp_path / "store").mkdir()
+
+    def machine(name):
+        remote = RemoteFolder(f"file://{tmp_path / 'store'}", patience_s=0, waits=True)
+        remote.open()
+        root, cache = tmp_path / name / "checkpoints", tmp_path / name / "cache"
+        return SharedShelf("checkpoints", root, remote, cache_folder=cache, lock=nullcontext)
+
+    with pytest.raises(Interrupted):
+        train(tmp_path / "one", stop_after=5, shelf=machine("one"))
+    watcher, files = train(tmp_path / "two", shelf=machine("two"))
+    assert watcher.epochs == [6, 7, 8]
     assert files == undisturbed
 
 
@@ -103,7 +123,7 @@ def test_a_short_training_keeps_nothing(tmp_path):
 def test_writing_takes_at_most_a_hundredth_of_the_time_however_slow_the_disk_is(tmp_path):
     # Each look at the clock takes 4 s, and a checkpoint looks when it begins and when it ends: it takes 4 s too.
     clock, file = Clock(4.0), tmp_path / CHECKPOINT_FILE
-    memory = CheckpointFile(tmp_path, 5.0, clock)
+    memory = CheckpointFile(PlainShelf(tmp_path.parent), tmp_path.name, 5.0, clock)
     rows = FitRows(*(np.zeros((0, 3), dtype=np.float32), np.zeros(0, dtype=np.float32)) * 2)
     state = start_state(MlpStack(MlpShape(3, (4,))), [rows], [NetworkTask("one", NetworkKey(1, (0,)), 0)])
     memory.recall({}, state)

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ktrdr.agents.budget import BudgetLedger, BudgetLimits
@@ -30,9 +31,12 @@ from ktrdr.agents.trigger import CycleRequest, CycleTrigger
 from ktrdr.clock import utc_now
 from ktrdr.config import load_settings
 from ktrdr.database.engine import open_database
+from ktrdr.database.lock import exclusive_lock
 from ktrdr.errors import Conflict
+from ktrdr.evaluation.exam_ledger import ExamLedger
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.jobs.services import LaboratoryServices
+from ktrdr.jobs.stores import open_stores
 from ktrdr.market.store import BarStore
 from ktrdr.operations.postgres_leases import worker_leases
 from ktrdr.operations.store import OperationStore, migrate_database
@@ -48,7 +52,7 @@ RESULTS = (
     "equity.parquet",
     "trades.parquet",
 )
-EXPECTED_FILES = {*RESULTS, "strategy.yaml", "design.json", "assessment.json"}
+EXPECTED_FILES = {*RESULTS, "strategy.yaml", "design.json", "assessment.json", "report.html"}
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,9 @@ class DisturbedCycle:
             settings,
             utc_now,
             self._store,
-            StrategyStore(settings.strategies_folder),
-            BarStore(settings.data_folder),
+            open_stores(settings, partial(exclusive_lock, self._database)),
             self._ledger,
+            ExamLedger(self._database, utc_now),
         )
         leases = worker_leases(self._database, settings.state_folder, grace_s=settings.worker_grace_s)
         revival = OperationRevival(services, self._budget, model_chooser(settings.agent), leases)

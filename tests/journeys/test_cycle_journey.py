@@ -25,6 +25,7 @@ STRATEGY_FILES = {
     "equity.parquet",
     "trades.parquet",
     "assessment.json",
+    "report.html",
 }
 CYCLE_METADATA = {
     "phase",
@@ -46,6 +47,7 @@ CYCLE_METADATA = {
     "schedule_id",
     "scheduled_for",
     "bypass_gates",
+    "after_exam",
 }
 OPERATION_FIELDS = {
     "operation_id",
@@ -119,7 +121,7 @@ def test_equal_runs_give_equal_bytes_and_a_repeat_in_one_workspace_is_one_more_t
     workspace, cycle = completed
     name = cycle["metadata"]["strategy_name"]
     folder = workspace.folder / "strategies" / name
-    measured = STRATEGY_FILES - {"strategy.yaml", "design.json", "assessment.json"}
+    measured = STRATEGY_FILES - {"strategy.yaml", "design.json", "assessment.json", "report.html"}
     first = {file: (folder / file).read_bytes() for file in measured}
 
     copied = another_workspace.folder / "strategies" / name

@@ -3,6 +3,7 @@
 Everything runs in one workspace with one server, and each cycle's brief says how the provider shall behave to it.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -265,6 +266,42 @@ def test_cancelling_in_a_back_off_makes_no_further_call_and_costs_nothing(lab):
         assert len(lab.provider.received(brief)) == 1
         time.sleep(0.2)
     assert lab.operation(cycle_id)["metadata"]["cost_usd"] == 0.0
+
+
+def test_cancelling_inside_a_tool_call_ends_the_cycle_and_the_tool_saves_nothing_any_more(lab):
+    brief, name = "the case of a tool that is cancelled", "claude_spx_too_late"
+    saving = design(name, 25)
+    saving.delay_s = 0.7
+    lab.provider.turns[brief] = [saving]
+    cycle_id = lab.trigger(brief)
+    lab.workspace.wait_for(lambda: lab.provider.received(brief))
+    strategies = lab.workspace.folder / "strategies"
+    pipe = strategies / "waits" / "strategy.yaml"  # looked at before anything is saved: reading it takes until we write
+    pipe.parent.mkdir(parents=True)
+    os.mkfifo(pipe)
+
+    def writing_end():
+        with contextlib.suppress(OSError):  # nobody reads it yet
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+
+    handle = lab.workspace.wait_for(writing_end)
+    asked = time.monotonic()
+    assert lab.api.post(f"/operations/{cycle_id}/cancel").status_code == 202
+    (phase,) = lab.api.get(f"/operations/{cycle_id}/children").json()["operations"]
+    assert (lab.operation(cycle_id)["status"], phase["status"]) == ("cancelled", "cancelled")
+    assert time.monotonic() - asked < 1.0
+    time.sleep(0.5)  # the worker looks for a cancellation every 0.2 s
+    os.write(handle, json.dumps({**strategy("waits", 60), "hypothesis": "Written while another is saved."}).encode())
+    os.close(handle)
+    time.sleep(0.5)  # it goes on with what it was asked to save
+    lab.workspace.wait_for(lambda: not list((lab.workspace.folder / ".ktrdr" / "attempts").glob("*")), timeout_s=5)
+    shutil.rmtree(pipe.parent)
+    assert not (strategies / name).exists()
+    assert len(lab.provider.received(brief)) == 1
+    connection = sqlite3.connect(lab.workspace.folder / ".ktrdr" / "state.sqlite")
+    query = "SELECT function_name FROM operation_outputs WHERE workflow_uuid = ? ORDER BY function_id"
+    assert [row[0] for row in connection.execute(query, (phase["operation_id"],))][-1] == "llm_call"
+    connection.close()
 
 
 def test_a_killed_worker_pays_no_finished_call_twice(lab):

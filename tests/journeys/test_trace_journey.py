@@ -6,10 +6,12 @@ import os
 import signal
 import socket
 import time
+from datetime import datetime
 
+import httpx
 import pytest
 from fakes.anthropic_server import Hang, Refusal
-from fakes.otlp_receiver import OtlpReceiver
+from fakes.otlp_receiver import OtlpHttpReceiver, OtlpReceiver
 from test_llm_cycle_journey import claude, is_assessor
 
 ROOT = "agent.research_cycle"
@@ -151,16 +153,70 @@ def test_a_failed_a_cancelled_and_a_killed_cycle_are_one_whole_trace_each(traced
     assert len(receiver.traces()) == 3
 
 
-def test_a_collector_that_is_away_delays_nothing_and_is_told_later(workspace, receiver):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        dead = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    workspace.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = dead
-    cycle = workspace.json("agent", "trigger", "--seed", "3", "--bypass-gates")
-    ended = time.time()
-    done_at = time.mktime(time.strptime(cycle["completed_at"][:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
-    assert ended - done_at < 5  # the command's own end, a second of it for the collector
+def test_a_collector_that_does_not_answer_delays_nothing_and_is_told_later(workspace, receiver):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # connects, and says nothing
+        workspace.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        cycle = workspace.json("agent", "trigger", "--seed", "3", "--bypass-gates")
+        ended = time.time()
+        done_at = datetime.fromisoformat(cycle["completed_at"]).timestamp()
+        assert ended - done_at < 5  # the command's own end, a second of it for the collector
+        worker = workspace.start("worker")
+        assert "worker-" in worker.stdout.readline()
+        time.sleep(0.5)  # into an attempt to send
+        worker.terminate()
+        asked = time.monotonic()
+        assert worker.wait(10) == 0
+        assert time.monotonic() - asked < 1.5  # a second for the collector, the rest the process's own
     workspace.environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.url
     workspace.start("worker")
     spans = tree_of(workspace, receiver, cycle)
     assert [span.name for span in named(spans, "agent.phase.")] == PHASES
+
+
+def test_a_cycle_taken_over_and_then_resumed_is_one_trace_with_what_was_lost(workspace, postgres_url, free_port):
+    receiver = OtlpHttpReceiver()
+    workspace.environment |= {
+        "KTRDR_DATABASE_URL": postgres_url,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.url,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "KTRDR_WORKER_GRACE_S": "1",
+        "KTRDR_JAEGER_URL": "http://jaeger.example/",
+    }
+    workspace.serve(free_port, "--workers", "0")
+    first = workspace.start("worker")
+    with httpx.Client(base_url=f"http://127.0.0.1:{free_port}/api/v1", trust_env=False, timeout=20) as api:
+        asked = {"seed": 3, "bypass_gates": True}
+        path = f"/operations/{api.post('/agent/trigger', json=asked).json()['operation_id']}"
+        (lost,) = workspace.wait_for(lambda: workspace.job_pids("training"))
+        os.kill(first.pid, signal.SIGKILL)
+        second = workspace.start("worker")
+        workspace.wait_for(lambda: {*workspace.job_pids("training")} - {lost})
+        assert api.post(f"{path}/cancel").json()["status"] == "cancelled"
+        assert api.post(f"{path}/resume").status_code < 300
+        cycle = workspace.wait_for(lambda: (it := api.get(path).json())["status"] == "completed" and it)
+        spans = tree_of(workspace, receiver, cycle)
+        lines = api.get(f"{path}/logs", params={"limit": 500}).json()["lines"]
+    assert len(receiver.traces()) == 1
+    assert [span.name for span in named(spans, "agent.phase.")] == PHASES
+    by_id = {span.span_id: span for span in spans}
+    lost_runs = [(by_id[span.parent_span_id].name, span.status.message) for span in named(spans, "attempt")]
+    assert sorted(lost_runs) == sorted(
+        (name, reason) for name in (ROOT, "agent.phase.training") for reason in ("worker_lost", "cancelled")
+    )
+    workers = {(span.status.message, attributes(span)["ktrdr.worker"]) for span in named(spans, "attempt")}
+    assert len(workers) == len(dict(workers)) == len({worker for _, worker in workers}) == 2
+    assert len(named(spans, "training.fold")) == 5  # those of the run that finished
+
+    assert {line["trace_id"] for line in lines} == {cycle["metadata"]["trace_id"]}
+    sources = {line["source"].partition("-")[0] for line in lines}
+    assert sources == {"api", "worker"}
+    phases = {line["phase"] for line in lines}
+    assert phases == {None, "agent_design", "training", "backtesting", "agent_assessment"}
+    assert {line["parent_id"] for line in lines if line["phase"]} == {cycle["operation_id"]}
+    words = " ".join(line["message"] for line in lines)
+    for said in ("was asked for", "is gone, taking over", "was cancelled", "set going again: resume", "completed"):
+        assert said in words
+    link = f"http://jaeger.example/trace/{cycle['metadata']['trace_id']}"
+    assert link in workspace.run("agent", "status").stdout
+    receiver.close()
+    assert second.poll() is None

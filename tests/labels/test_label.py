@@ -159,7 +159,25 @@ def test_forward_return_is_the_sign_from_the_next_open_to_the_last_close(seed, h
         assert up.end[t] == down.end[t] == (-1 if move == 0 else t + horizon)
 
 
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), threshold=st.floats(0.1, 12), tick=st.sampled_from([0.0, 1.0]))
+def test_first_move_is_the_way_a_close_first_leaves_the_entry_by_so_many_ranges(seed, threshold, tick):
+    bars = random_walk(seed, 300, tick=tick)
+    atr = average_true_range(bars.prices())
+    labels = f"{{type: first_move, threshold: {threshold!r}}}"
+    up, down = (make_labels(strategy(labels, direction), bars) for direction in ("both", "short"))
+    for t in range(len(bars)):
+        value, end = -1, -1
+        for i in range(t + 1, len(bars)):
+            if atr[t] > 0 and abs(bars.close[i] - bars.open[t + 1]) >= threshold * atr[t]:
+                value, end = int(bars.close[i] > bars.open[t + 1]), i
+                break
+        assert (up.value[t], up.end[t]) == (value, end)
+        assert (down.value[t], down.end[t]) == (value if value < 0 else 1 - value, end)
+
+
 RECIPES = [
+    ("{type: first_move, threshold: 3}", "both"),
     (BARRIERS.format(24, 1.5, 1.5), "both"),
     (BARRIERS.format(12, 1, 2), "short"),
     ("{type: forward_return, horizon: 10}", "long"),
@@ -175,7 +193,7 @@ def test_a_label_knows_nothing_after_its_end(labels: str, direction: str, seed: 
     made = make_labels(specification, bars)
     t = data.draw(st.sampled_from(np.flatnonzero(made.value >= 0).tolist()))
     end = int(made.end[t])
-    assert t < end <= t + specification.labels.horizon
+    assert t < end <= t + getattr(specification.labels, "horizon", len(bars))
 
     columns = {
         name: np.r_[getattr(bars, name)[: end + 1], getattr(other, name)[end + 1 :]]
@@ -228,7 +246,11 @@ def test_past_momentum_does_not_predict_labels_on_a_random_walk():
     within = np.column_stack([opens, path])
     bars = bars_from(np.column_stack([opens, within.max(axis=1), within.min(axis=1), path[:, 3]]))
     momentum = np.r_[np.zeros(20), bars.close[20:] - bars.close[:-20]] > 0
-    for labels, direction in [(BARRIERS.format(24, 1.5, 1.5), "both"), ("{type: forward_return, horizon: 24}", "both")]:
+    for labels, direction in [
+        (BARRIERS.format(24, 1.5, 1.5), "both"),
+        ("{type: forward_return, horizon: 24}", "both"),
+        ("{type: first_move, threshold: 3}", "both"),
+    ]:
         made: Labels = make_labels(strategy(labels, direction), bars)
         labelled = made.value >= 0
         # Overlapping windows of 24 bars leave about 40,000 / 24 independent rows: three standard errors are 0.037.

@@ -1,9 +1,13 @@
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
 import numpy as np
 import pytest
 
 from ktrdr.errors import InvalidInput
 from ktrdr.market.bars import Bars
 from ktrdr.market.costs import AssetClass, CostModel, default_costs
+from ktrdr.market.samples import install_samples
 from ktrdr.market.timeframe import Timeframe
 
 
@@ -41,6 +45,18 @@ def test_a_slice_holds_the_same_rows_of_every_column():
     assert part.half_spread_bps is None
     np.testing.assert_array_equal(part.close, [4.0, 5.0, 6.0, 7.0])
     np.testing.assert_array_equal(part.known_at, (np.arange(3, 7) + 1) * 3_600_000)
+
+
+def test_the_clock_of_a_bar_is_that_of_new_york_when_it_is_complete_and_of_its_session(store):
+    install_samples(store)
+    for symbol, timeframe in (("EURUSD", "1h"), ("SPX", "1d")):
+        bars = store.load_research(symbol, timeframe)
+        shown = bars.indicator_inputs()
+        for row in range(0, len(bars), 61):  # winter and summer
+            local = datetime.fromtimestamp(int(bars.known_at[row]) / 1000, ZoneInfo("America/New_York"))
+            day = date(1970, 1, 1) + timedelta(days=int(bars.session_day[row]))
+            expected = (local.hour + local.minute / 60, day.weekday(), day.day)
+            assert tuple(shown[name][row] for name in ("hour", "weekday", "monthday")) == expected
 
 
 def test_columns_of_different_length_are_no_bars():

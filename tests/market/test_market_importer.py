@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -51,9 +50,7 @@ def test_nothing_that_research_sees_depends_on_a_sealed_bar(tmp_path, fx_hours, 
             for path in store.data_dir.rglob("*")
             if path.is_file() and path.parent.name != "sealed"
         }
-        # Whoever has the file is told of its jumps; nobody else is.
-        told = [notice for notice in outcome.notices if not notice.startswith("sealed bars: ")]
-        seen.append((replace(outcome, notices=told), files))
+        seen.append((outcome, files))
     assert len(seen[0][1]) == 2  # the sidecar and the snapshot
     assert seen[0] == seen[1] == seen[2]
 

@@ -203,9 +203,15 @@ def test_an_import_killed_at_any_moment_leaves_the_series_old_or_new_and_the_nex
         process.join()
         bars = filled.load_research("EURUSD", "1h")  # its bytes are checked against its name
         assert bars.snapshot == old.snapshot or not np.array_equal(bars.close, old.close)
+    folder = filled.data_dir / "EURUSD" / "1h"
+    (folder / ".bars.parquet.part").write_bytes(b"PAR1")
+    (folder / f"{'0' * 64}.parquet").write_bytes(b"PAR1")
+    before = filled.load_research("EURUSD", "1h")
+    assert filled.sweep() >= 2
+    assert filled.sweep() == 0
+    assert filled.load_research("EURUSD", "1h").snapshot == before.snapshot
     import_file(filled, write("bars.parquet", fx_hours()), replace=True, **EURUSD)
     assert filled.load_research("EURUSD", "1h").snapshot == old.snapshot
     import_file(filled, path, replace=True, **EURUSD)
-    folder = filled.data_dir / "EURUSD" / "1h"
     assert not list(folder.rglob(".*"))
     assert all((folder / "sealed" / f"{file.stem}.json").exists() for file in folder.glob("*.parquet"))

@@ -164,7 +164,7 @@ def test_nothing_but_the_protocol_is_printed_and_a_signal_ends_it_although_the_c
     answers = {answer["id"]: answer["result"] for answer in (json.loads(process.stdout.readline()) for _ in range(2))}
     assert answers[2]["isError"]
     assert answers[2]["content"][0]["text"].startswith("max_wait_s: ")
-    assert answers[3]["structuredContent"] == {"strategies": []}
+    assert answers[3]["structuredContent"] == {"strategies": [], "next_cursor": None}
     process.send_signal(signal.SIGTERM)
     begun = time.monotonic()
     rest, log = process.communicate(timeout=15)

@@ -75,7 +75,8 @@ def test_what_breaks_in_the_app_or_here_is_named_by_its_class_and_traced_in_the_
     (folder / "design.json").symlink_to("design.json")
     [answer] = ask(("get_strategy", {"name": STRATEGY["name"]}))
     assert answer.structured_content["reason"] == "internal_error"
-    assert "OSError" in (settings.state_folder / "ktrdr.log").read_text()
+    [log] = settings.logs_folder.glob("api-*.log")
+    assert "OSError" in log.read_text()
 
     async def call_after_the_end():
         async with open_laboratory(settings) as laboratory:

@@ -15,6 +15,7 @@ from ktrdr.database.engine import open_database
 from ktrdr.operations.engine_tables import operations_engine
 from ktrdr.operations.ownership import Ownership
 from ktrdr.operations.postgres_leases import worker_leases
+from ktrdr.operations.runtime import MAX_TAKEOVERS
 from ktrdr.operations.store import OperationStore, migrate_database
 
 HERE = Path(__file__).parent
@@ -71,6 +72,26 @@ class Laboratory:
             return connection.execute(
                 sa.select(table.c.owner_xid).where(table.c.workflow_uuid == operation_id)
             ).scalar()
+
+    def give_up(self, operation_id):
+        """Have an operation end as one does that was taken over too often."""
+        table = SystemSchema.workflow_status
+        with operations_engine(self.database).begin() as connection:
+            connection.execute(
+                sa.update(table)
+                .where(table.c.workflow_uuid == operation_id)
+                .values(status="MAX_RECOVERY_ATTEMPTS_EXCEEDED", owner_xid=None)
+            )
+
+    def spend_takeovers(self, operation_id):
+        """Have an operation look as if as many workers had died of it as may."""
+        table = SystemSchema.workflow_status
+        with operations_engine(self.database).begin() as connection:
+            connection.execute(
+                sa.update(table)
+                .where(table.c.workflow_uuid == operation_id)
+                .values(recovery_attempts=MAX_TAKEOVERS + 1)
+            )
 
     def runs(self):
         return [int(line) for line in self.log.read_text().split()] if self.log.exists() else []

@@ -1,5 +1,6 @@
 """Operations on real worker processes, real databases and real jobs, some of them killed."""
 
+import resource
 import signal
 import time
 
@@ -156,3 +157,55 @@ def test_an_operation_that_kills_every_worker_fails_after_three_takeovers(any_la
     ended = laboratory.wait_for_end(operation_id)
     assert (ended.status, ended.error.reason) == (OperationStatus.FAILED, "worker_lost")
     assert len(laboratory.runs()) == 4
+
+
+def test_a_worker_that_leaves_in_order_costs_its_operation_no_takeover(any_laboratory):
+    laboratory = any_laboratory
+    operation_id = laboratory.enqueue(seconds=1.5)
+    for run in range(2):
+        worker = laboratory.start_worker()
+        laboratory.wait_until(lambda run=run: len(laboratory.runs()) == run + 1)
+        if run == 0:
+            laboratory.spend_takeovers(operation_id)  # one more, and it would be given up
+            worker.terminate()
+            assert worker.wait(5) == 0
+    assert laboratory.wait_for_end(operation_id).result == {"answer": 42}
+
+
+def test_a_parent_that_waits_for_its_child_is_not_given_up_for_the_deaths_of_its_workers(any_laboratory):
+    laboratory = any_laboratory
+    parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=1.5)
+    for run in range(2):
+        worker = laboratory.start_worker()
+        laboratory.wait_until(lambda run=run: len(laboratory.runs()) == run + 1)
+        if run == 0:
+            laboratory.spend_takeovers(parent_id)
+            worker.kill()
+            worker.wait()
+    assert laboratory.wait_for_end(parent_id).status is OperationStatus.COMPLETED
+
+
+def test_what_an_operation_started_ends_with_it_when_it_is_given_up(laboratory):
+    laboratory.start_worker()
+    parent_id = laboratory.enqueue("toy_parent", queue="cycles", seconds=30)
+    laboratory.wait_until(lambda: laboratory.runs())
+    (job,) = laboratory.runs()
+    (child,) = laboratory.store.children(parent_id)
+    laboratory.give_up(parent_id)
+    assert laboratory.wait_for_end(child.operation_id).status is OperationStatus.CANCELLED
+    laboratory.wait_until(lambda: not is_alive(job))
+
+
+def test_an_operation_whose_end_could_not_be_written_on_a_full_disk_goes_on_when_there_is_room(laboratory):
+    worker = laboratory.start_worker()
+    operation_id = laboratory.enqueue(seconds=1.0)
+    laboratory.wait_until(lambda: laboratory.runs())
+    unlimited = resource.prlimit(worker.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (0, unlimited[1]))  # it can write nothing, nowhere
+    (job,) = laboratory.runs()
+    laboratory.wait_until(lambda: not is_alive(job))
+    time.sleep(0.5)
+    assert laboratory.store.get(operation_id).status is OperationStatus.RUNNING
+    resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, unlimited)
+    assert laboratory.wait_for_end(operation_id).result == {"answer": 42}
+    assert worker.poll() is None

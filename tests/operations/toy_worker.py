@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -89,6 +90,7 @@ def main() -> None:
     migrate_database(database)
     store = OperationStore(database, utc_now)
     stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     leases = worker_leases(database, state, grace_s=float(sys.argv[4]))
     lease = leases.lease(queues, on_lost=stop.set)
     log_to_file(state / "logs" / f"{worker_name(lease.executor_id)}.log", instead_of_stderr=True)
@@ -101,7 +103,10 @@ def main() -> None:
     sys.stdout.write(json.dumps({"worker": lease.executor_id}) + "\n")
     sys.stdout.flush()
     stop.wait()
-    os._exit(1)
+    if lease.is_lost:
+        os._exit(1)
+    runtime.stop()
+    os._exit(0)
 
 
 main()

@@ -7,15 +7,21 @@ import polars as pl
 import pytest
 from fakes.market_server import HOUR, MarketServer, price
 
+from ktrdr.config import load_settings
 from ktrdr.errors import InvalidInput, OperationFailed
 from ktrdr.market.timeframe import Timeframe
-from ktrdr.providers.catalogue import check_provider, open_provider
+from ktrdr.providers import catalogue
+from ktrdr.providers.catalogue import check_provider
 from ktrdr.providers.loading import load_pages
 from ktrdr.providers.provider import BarsWanted
 
 START = int(datetime(2022, 1, 3, tzinfo=UTC).timestamp())
 NOW = START + 2500 * HOUR + 1800  # within a bar
 WANTED = BarsWanted("BTC/USD", Timeframe.H1, START * 1000, NOW * 1000)
+
+
+def open_provider(name, url, folder):
+    return catalogue.open_provider(name, url, folder, gateway=load_settings({}).ib_gateway, state_folder=folder)
 
 
 @pytest.fixture

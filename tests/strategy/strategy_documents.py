@@ -83,12 +83,16 @@ def valid_documents(draw):
     indicators = draw(st.dictionaries(_identifiers, _indicator(), min_size=1, max_size=4))
     names = draw(st.lists(_identifiers, min_size=len(indicators), max_size=len(indicators), unique=True))
     horizon, barrier = draw(st.integers(1, 500)), draw(_numbers(0.1, 50))
+    timeframe = draw(st.sampled_from(["1m", "1h", "4h", "1d"]))
     document = {
         "schema": 1,
         "name": draw(st.from_regex(r"[a-z][a-z0-9_]{2,20}", fullmatch=True)),
         "hypothesis": draw(_texts),
-        "market": {"symbols": ["BRK.B"], "timeframe": draw(st.sampled_from(["1m", "1h", "4h", "1d"]))},
-        "indicators": indicators,
+        "market": {"symbols": ["BRK.B"], "timeframe": timeframe},
+        "indicators": {
+            name: raw | draw(st.sampled_from([{}, {"timeframe": "1d"}] if timeframe != "1d" else [{}]))
+            for name, raw in indicators.items()
+        },
         "fuzzy_sets": {
             name: draw(_variable(identifier, raw["type"]))
             for name, (identifier, raw) in zip(names, indicators.items(), strict=True)
@@ -97,6 +101,7 @@ def valid_documents(draw):
             st.sampled_from(
                 [
                     {"type": "forward_return", "horizon": horizon},
+                    {"type": "first_move", "threshold": barrier},
                     {"type": "triple_barrier", "horizon": horizon, "take_profit": barrier, "stop_loss": barrier},
                 ]
             )

@@ -33,6 +33,7 @@ def test_training_json_has_the_documented_fields_and_is_read_back_whole(tmp_path
         "nulls",
         "calibration",
         "coverage",
+        "unlabelled_rows",
         "rules",
         "seed",
         "snapshot",

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
 from ktrdr.api.composition import Composed
+from ktrdr.api.paging import Page
 from ktrdr.errors import Conflict
 from ktrdr.schemas.agent import (
     DEFAULT_BUDGET_DAYS,
@@ -19,6 +20,7 @@ from ktrdr.schemas.agent import (
     TriggerRefused,
     TriggerRequest,
 )
+from ktrdr.schemas.history import CycleHistory
 from ktrdr.schemas.problem import Problem
 
 router = APIRouter(prefix="/agent", tags=["agent"])
@@ -43,6 +45,12 @@ def trigger(composition: Composed, request: TriggerRequest | None = None) -> Tri
 def status(composition: Composed) -> AgentStatus:
     """Say whether a cycle is active, and which ended last."""
     return composition.agent.status()
+
+
+@router.get("/history")
+def history(composition: Composed, page: Page) -> CycleHistory:
+    """Return a page of cycles that have ended, newest first, with their strategies' figures and what they cost."""
+    return composition.agent.history(page)
 
 
 @router.get("/budget")

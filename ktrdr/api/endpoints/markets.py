@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, File, Form, Query, UploadFile
 
 from ktrdr.api.composition import Composed
+from ktrdr.api.paging import Page
 from ktrdr.clock import utc_now
 from ktrdr.jobs.data_load_operation import start_data_load
 from ktrdr.market.request import ImportOptions
@@ -16,9 +17,9 @@ router = APIRouter(prefix="/markets", tags=["markets"])
 
 
 @router.get("")
-def list_markets(composition: Composed) -> MarketList:
-    """Return all stored series; counts and dates are those of the research bars."""
-    return composition.markets.list()
+def list_markets(composition: Composed, page: Page) -> MarketList:
+    """Return a page of stored series; counts and dates are those of the research bars."""
+    return composition.markets.list(page)
 
 
 @router.post("/fetch", status_code=202, responses={409: {"model": Problem}})

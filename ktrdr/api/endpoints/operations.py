@@ -11,9 +11,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import AwareDatetime
 
 from ktrdr.api.composition import Composed
-from ktrdr.api.services.operations_service import OperationFilters, PageOptions
+from ktrdr.api.paging import Page, PageOptions
+from ktrdr.api.services.operations_service import OperationFilters
 from ktrdr.operations.operation import OperationStatus
-from ktrdr.operations.store import MAX_PAGE
 from ktrdr.schemas.operations import OperationDocument, OperationList, OperationLog, PruneRequest, PruneResult
 from ktrdr.schemas.problem import Problem
 
@@ -28,19 +28,12 @@ _NO_REVIVAL: Responses = {
 }
 
 
-def _page_options(
-    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50, cursor: Annotated[str | None, Query(max_length=200)] = None
-) -> PageOptions:
-    return PageOptions(limit, cursor)
-
-
 def _resolved_id(composition: Composed, operation_id: str) -> str:
     return composition.operations.resolve(operation_id)
 
 
 # Looked up before the answer begins, so that an unknown id is 404 even where the answer is a stream.
 OperationId = Annotated[str, Depends(_resolved_id)]
-Page = Annotated[PageOptions, Depends(_page_options)]
 
 
 @router.get("", responses={**_NOT_FOUND, **_AMBIGUOUS})

@@ -3,13 +3,21 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse
 
 from ktrdr.api.composition import Composed
+from ktrdr.api.paging import Page
 from ktrdr.errors import StrategyInvalid
+from ktrdr.jobs.evidence_launch import start_reproduction
+from ktrdr.schemas.operations import OperationDocument
 from ktrdr.schemas.problem import Problem
 from ktrdr.schemas.strategies import DesignRequest, StrategyDetail, StrategyList, ValidationReport
 
 router = APIRouter(prefix="/strategies", tags=["strategies"])
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+}
 _FILE_BODY = {
     "requestBody": {
         "required": True,
@@ -34,15 +42,24 @@ StrategyText = Annotated[str, Depends(_body_text)]
 
 
 @router.get("")
-def list_strategies(composition: Composed) -> StrategyList:
-    """Return all stored strategies, oldest first."""
-    return composition.strategies.list()
+def list_strategies(composition: Composed, page: Page) -> StrategyList:
+    """Return a page of stored strategies, newest first."""
+    return composition.strategies.list(page)
 
 
 @router.get("/{name}", responses={404: {"model": Problem}})
 def show_strategy(composition: Composed, name: str) -> StrategyDetail:
     """Return one strategy with everything that was found about it."""
     return composition.strategies.detail(name)
+
+
+@router.get("/{name}/report", response_class=HTMLResponse, responses={404: {"model": Problem}})
+def show_report(composition: Composed, name: str) -> HTMLResponse:
+    """Return one self-contained page about a strategy, as `report.html` beside it. It needs no network and no script.
+
+    Of research bars only: what came of an exam on the sealed ones is not in it.
+    """
+    return HTMLResponse(composition.strategies.report(name), headers=_PAGE_HEADERS)
 
 
 @router.post("/validate", openapi_extra=_FILE_BODY)
@@ -61,3 +78,12 @@ def add_strategy(composition: Composed, text: StrategyText) -> StrategyDetail:
 def add_design(composition: Composed, request: DesignRequest) -> StrategyDetail:
     """Store a strategy that an agent designed, with who made it. Near-copies of stored ones are 409 `near_copy`."""
     return composition.strategies.add_design(request)
+
+
+@router.post("/{name}/reproduce", status_code=202, responses={404: {"model": Problem}, 409: {"model": Problem}})
+def reproduce_strategy(composition: Composed, name: str) -> OperationDocument:
+    """Train and backtest a strategy again elsewhere, compare every file byte by byte, and return the operation.
+
+    Its result says which files differ. Nothing of the repetition is kept, and it is no trial.
+    """
+    return composition.operations.document(start_reproduction(composition.laboratory, name))

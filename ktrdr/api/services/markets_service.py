@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from ktrdr.api.paging import PageOptions, take_page
 from ktrdr.clock import Clock
 from ktrdr.market.adjust import adjust_series
 from ktrdr.market.importer import ImportOutcome, import_file
@@ -33,12 +34,18 @@ class MarketsService:
         self._bars = bars
         self._clock = clock
 
-    def list(self) -> MarketList:
-        """Return all stored series, and those that are damaged."""
+    def list(self, page: PageOptions) -> MarketList:
+        """Return a page of stored series, and those that are damaged.
+
+        Raises:
+            InvalidInput: The cursor is none that a page gave.
+        """
         series, damaged = self._bars.list_all()
+        shown, next_cursor = take_page(series, lambda info: (info.symbol, info.timeframe.milliseconds), page)
         return MarketList(
-            markets=[SeriesDocument.model_validate(info) for info in series],
+            markets=[SeriesDocument.model_validate(info) for info in shown],
             damaged=[DamagedDocument.model_validate(each) for each in damaged],
+            next_cursor=next_cursor,
         )
 
     def install_samples(self) -> MarketList:

@@ -1,6 +1,7 @@
 """Reading, watching, cancelling and reviving operations of every type."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,17 +11,22 @@ from sqlalchemy.exc import SQLAlchemyError
 from ktrdr.agents.cycle import AGENT_RESEARCH
 from ktrdr.agents.progress import running_child_id, with_cycle_progress
 from ktrdr.agents.revival import OperationRevival
+from ktrdr.api.paging import PageOptions
 from ktrdr.artifacts.attempt import discard_attempt
+from ktrdr.artifacts.shelf import Shelf
 from ktrdr.clock import Clock
 from ktrdr.config import Settings
 from ktrdr.errors import NotFound
+from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.operation import Operation, OperationPage, OperationStatus
 from ktrdr.operations.pruning import OperationPruner
 from ktrdr.operations.store import OperationStore
 from ktrdr.schemas.operations import OperationDocument, OperationList, OperationLog, PruneRequest, PruneResult
 from ktrdr.telemetry.log_files import read_log
+from ktrdr.telemetry.logs import logging_about
 
 WATCH_INTERVAL_S = 0.25
+_logger = logging.getLogger(__name__)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -33,14 +39,6 @@ class OperationFilters:
     parent_id: str | None
     since: datetime | None
     until: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class PageOptions:
-    """How much of a list, and from where on."""
-
-    limit: int
-    cursor: str | None
 
 
 # The service has a method named `list`, which hides the type in its annotations.
@@ -56,12 +54,14 @@ class OperationsService:
         revival: OperationRevival,
         pruner: OperationPruner,
         *,
+        checkpoints: Shelf,
         settings: Settings,
         clock: Clock,
     ) -> None:
         self._operations = operations
         self._revival = revival
         self._pruner = pruner
+        self._checkpoints = checkpoints
         self._settings = settings
         self._clock = clock
 
@@ -108,7 +108,7 @@ class OperationsService:
         )
 
     def log(self, operation_id: str, page: PageOptions) -> OperationLog:
-        """Return a page of what workers logged about an operation and all it started.
+        """Return a page of what every process of this folder logged about an operation and all it started.
 
         Raises:
             NotFound: There is none of this id.
@@ -127,7 +127,7 @@ class OperationsService:
             for operation_id in pruned.operation_ids:
                 for folder in self._settings.attempts_folder.glob(f"{operation_id}*"):
                     discard_attempt(folder)
-                discard_attempt(self._settings.checkpoints_folder / operation_id)
+                self._checkpoints.discard(operation_id)
         return PruneResult(
             dry_run=request.dry_run,
             ended_before=ended_before,
@@ -142,7 +142,10 @@ class OperationsService:
             NotFound: There is none of this id.
             Conflict: It has already completed or failed.
         """
-        return self.document(self._operations.cancel(operation_id))
+        cancelled = self._operations.cancel(operation_id)
+        with logging_about(log_subject(self._operations, cancelled)):
+            _logger.info("operation %s was cancelled", operation_id)
+        return self.document(cancelled)
 
     def resume(self, operation_id: str) -> OperationDocument:
         """Set a cancelled or interrupted operation going again; raises as `OperationRevival.resume`."""

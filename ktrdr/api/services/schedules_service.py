@@ -2,7 +2,7 @@
 
 from ktrdr.agents.budget import BudgetLedger
 from ktrdr.agents.cadence import Interval, format_interval
-from ktrdr.agents.choice import ModelChooser
+from ktrdr.agents.choice import ModelChooser, model_of_designer
 from ktrdr.agents.schedule import Schedule, Standing, standing_of
 from ktrdr.agents.schedule_store import ScheduleStore
 from ktrdr.agents.scheduler import ScheduleDesk, ScheduleRequest, scheduled_cycles
@@ -41,7 +41,9 @@ class SchedulesService:
             InvalidInput: Its interval, expression, time zone, name or model cannot be.
             Conflict: The name is taken.
         """
-        return self._document(self._desk.add(ScheduleRequest(**request.model_dump())))
+        asked = request.model_dump(exclude={"designer", "model"})
+        model = model_of_designer(request.designer, request.model)
+        return self._document(self._desk.add(ScheduleRequest(**asked, model=model)))
 
     def list(self) -> ScheduleList:
         """Return all schedules, oldest first."""

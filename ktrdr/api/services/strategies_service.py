@@ -1,5 +1,6 @@
 """Listing, reading, validating and storing strategies."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
@@ -7,12 +8,15 @@ from uuid import uuid4
 from pydantic import JsonValue, ValidationError
 
 from ktrdr.agents.designs import DesignIntake, DesignOrigin
-from ktrdr.artifacts.attempt import fresh_attempt, publish_folder
+from ktrdr.api.paging import PageOptions, take_page
+from ktrdr.api.services.vault_service import VaultService
+from ktrdr.artifacts.attempt import fresh_attempt
 from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.clock import Clock
 from ktrdr.errors import Conflict, NotFound, StrategyInvalid, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
 from ktrdr.market.store import BarStore
+from ktrdr.report.page import report_page
 from ktrdr.schemas.strategies import (
     DesignRequest,
     ResultDocument,
@@ -22,8 +26,10 @@ from ktrdr.schemas.strategies import (
     ValidationReport,
 )
 from ktrdr.strategy.specification import StrategySpecification
-from ktrdr.strategy.store import STRATEGY_FILE, StrategyStore
+from ktrdr.strategy.store import REPORT_FILE, STRATEGY_FILE, StrategyStore
 from ktrdr.strategy.validation import parse_strategy
+
+_logger = logging.getLogger(__name__)
 
 
 class StrategiesService:
@@ -35,6 +41,7 @@ class StrategiesService:
         bars: BarStore,
         ledger: TrialLedger,
         intake: DesignIntake,
+        vault: VaultService,
         *,
         attempts_folder: Path,
         clock: Clock,
@@ -43,12 +50,27 @@ class StrategiesService:
         self._bars = bars
         self._ledger = ledger
         self._intake = intake
+        self._vault = vault
         self._attempts_folder = attempts_folder
         self._clock = clock
 
-    def list(self) -> StrategyList:
-        """Return all stored strategies, oldest first; one spoilt by hand is listed with its faults."""
-        return StrategyList(strategies=[self._summary(name) for name in self._strategies.names()])
+    def list(self, page: PageOptions) -> StrategyList:
+        """Return a page of stored strategies, newest first; one spoilt by hand is listed with its faults.
+
+        Raises:
+            InvalidInput: The cursor is none that a page gave.
+        """
+        with self._strategies.settled():
+            stored = sorted(self._strategies.stored(), key=_newest_first)
+            shown, next_cursor = take_page(stored, _newest_first, page)
+            return StrategyList(strategies=[self._summary(name) for _, name in shown], next_cursor=next_cursor)
+
+    def summary(self, name: str) -> StrategySummary | None:
+        """Return one line of the list, None where there is no strategy of this name."""
+        try:
+            return self._summary(name)
+        except NotFound:
+            return None
 
     def detail(self, name: str) -> StrategyDetail:
         """Return one strategy with everything that was found about it.
@@ -58,21 +80,40 @@ class StrategiesService:
             NotFound: There is none of this name.
             StrategyInvalid: Its files were changed by hand into something invalid.
         """
-        specification = self._strategies.read(name)
-        training = self._strategies.read_json(name, "training.json")
-        return StrategyDetail(
-            name=name,
-            path=str(self._strategies.folder(name)),
-            sha256=specification.sha256(),
-            text=self._strategies.text(name),
-            specification=specification.model_dump(mode="json", by_alias=True),
-            design=self._strategies.read_json(name, "design.json"),
-            training=training,
-            backtest=self._strategies.read_json(name, "backtest.json"),
-            assessment=self._strategies.read_json(name, "assessment.json"),
-            n_trials=self._ledger.count(),
-            accepted_findings=[*self._accepted_findings(specification, training)],
-        )
+        with self._strategies.settled():
+            specification = self._strategies.read(name)
+            training = self._strategies.read_json(name, "training.json")
+            return StrategyDetail(
+                name=name,
+                path=str(self._strategies.path(name)),
+                sha256=specification.sha256(),
+                text=self._strategies.text(name),
+                specification=specification.model_dump(mode="json", by_alias=True),
+                design=self._strategies.read_json(name, "design.json"),
+                training=training,
+                backtest=self._strategies.read_json(name, "backtest.json"),
+                assessment=self._strategies.read_json(name, "assessment.json"),
+                n_trials=self._ledger.count(),
+                report_path=self._report_path(name),
+                exam=self._vault.exam_of(specification),
+                after_exam=self._vault.is_after_exam(specification),
+                accepted_findings=[*self._accepted_findings(specification, training)],
+            )
+
+    def report(self, name: str) -> str:
+        """Return the page about a strategy, made of its files as they are now; it is put beside them as well.
+
+        Raises:
+            InvalidInput: No strategy can have this name.
+            NotFound: There is none of this name.
+            StrategyInvalid: Its files were changed by hand into something invalid.
+        """
+        page = report_page(self._strategies, self._bars, name)
+        try:
+            self._strategies.write_report(name, page)
+        except OSError as error:  # a full disk keeps nobody from reading
+            _logger.warning("the report of %s is not kept: %s", name, error)
+        return page
 
     def validate(self, text: str) -> ValidationReport:
         """Return every fault of a strategy file, which is not stored."""
@@ -104,6 +145,10 @@ class StrategiesService:
                 reason="name_taken",
             )
         return self.detail(name)
+
+    def _report_path(self, name: str) -> str | None:
+        path = self._strategies.path(name) / REPORT_FILE
+        return str(path) if path.is_file() else None
 
     def _accepted_findings(
         self, specification: StrategySpecification, training: ResultDocument | None
@@ -146,7 +191,7 @@ class StrategiesService:
         fresh_attempt(draft)
         write_bytes_atomically(draft / STRATEGY_FILE, text.encode())
         try:
-            publish_folder(draft, self._strategies.folder(name))
+            self._strategies.publish_new(name, draft)
         except FileExistsError:
             if not self._strategies.exists(name):
                 raise
@@ -163,6 +208,8 @@ class StrategiesService:
                 accuracy=None,
                 sharpe_ratio=None,
                 n_trades=None,
+                max_drawdown=None,
+                verdict=None,
                 judgement=None,
                 faults=error.faults,
             )
@@ -180,7 +227,10 @@ class StrategiesService:
             "accuracy": _value(training, "accuracy"),
             "sharpe_ratio": _value(backtest, "metrics", "sharpe_ratio"),
             "n_trades": _value(backtest, "metrics", "n_trades"),
+            "max_drawdown": _value(backtest, "metrics", "max_drawdown"),
+            "verdict": None if _value(backtest, "verdict") is None else _value(backtest, "verdict", "value"),
             "judgement": _value(assessment, "judgement"),
+            "after_exam": self._vault.is_after_exam(specification),
         }
         try:
             return StrategySummary.model_validate(fields)
@@ -188,6 +238,10 @@ class StrategiesService:
             raise StrategyInvalid(
                 [f"{fault['loc'][0]}: {fault['msg']}; a result file was changed" for fault in error.errors()]
             ) from None
+
+
+def _newest_first(stored: tuple[int, str]) -> tuple[int, str]:
+    return -stored[0], stored[1]
 
 
 def _unwritable(error: OSError) -> WorkspaceUnusable:

@@ -1,0 +1,1 @@
+"""The hypotheses that the offline designer draws from, by family."""
