@@ -19,6 +19,8 @@ ENOUGH_TRADES = 30
 GOOD_COVERAGE = 0.95
 UNSTEADY_ACCURACY_SD = 0.02
 TIMING_BY_LUCK = 0.05
+READABLE_R_SQUARED = 0.5
+EXAMPLE_LENGTH = 300  # a remark has at most 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def _strengths(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
             f"{figures.folds_with_skill} of {figures.n_folds} folds) and above what the same recipe shows on shifted "
             "labels: it has learned something."
         )
+        yield from _readable(subject)
     if figures.sharpe > 0 and figures.total_return > 0:
         yield (
             f"Out of sample and net of costs: Sharpe ratio {figures.sharpe:.2f}, profit factor "
@@ -151,6 +154,18 @@ def _strengths(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
     drawn = subject.backtest.baselines.random_entry
     if drawn is not None and drawn.p_value <= TIMING_BY_LUCK:
         yield f"Only {drawn.p_value:.1%} of {drawn.n} draws of its own signals at random times did as well as it did."
+
+
+def _readable(subject: AssessmentContext) -> Iterator[str]:
+    rules = subject.training.rules
+    if rules is None or rules.fidelity.r_squared is None or rules.fidelity.r_squared < READABLE_R_SQUARED:
+        return
+    strongest = rules.rules[0]
+    example = f": {strongest.text} ({strongest.coverage:.0%} of rows)" if len(strongest.text) <= EXAMPLE_LENGTH else ""
+    yield (
+        f"What it has learned can be read{example}; its {len(rules.rules)} rules tell what the network says with an "
+        f"R² of {rules.fidelity.r_squared:.2f} on the validation rows."
+    )
 
 
 def _weaknesses(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
@@ -167,6 +182,12 @@ def _weaknesses(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
         yield f"In {weak} of {figures.n_folds} folds the accuracy is not above the majority class."
     if subject.training.accuracy_sd > UNSTEADY_ACCURACY_SD:
         yield f"Accuracy varies by {subject.training.accuracy_sd:.3f} (standard deviation) from seed to seed."
+    rules = subject.training.rules
+    if rules is not None and rules.fidelity.r_squared is not None and rules.fidelity.r_squared < READABLE_R_SQUARED:
+        yield (
+            f"Its rules tell little of what the network says (R² {rules.fidelity.r_squared:.2f} on the validation "
+            "rows): what it has learned cannot be read from them."
+        )
     yield from _weak_results(figures)
     yield from _against_baselines(subject)
     thin = _thin_variables(subject)

@@ -9,10 +9,12 @@ from pydantic import JsonValue
 
 from ktrdr.agents.task import AssessmentContext
 from ktrdr.indicators.catalogue import CATALOGUE, IndicatorType
-from ktrdr.training.report import FoldReport
+from ktrdr.training.report import FoldReport, RulesReport
 
 # Raised whenever a word below changes, so that results of different instructions are never taken for one another.
-PROMPT_VERSION = "claude-4"
+PROMPT_VERSION = "claude-5"
+
+_TOLD_RULES = 3
 
 _DESIGNER = """\
 You design trading strategies for ktrdr, a research laboratory. One run: form ONE falsifiable hypothesis about a \
@@ -72,7 +74,7 @@ _ASSESSOR = """\
 You assess one finished trading strategy of ktrdr, a research laboratory, for the quant who reads it tomorrow and for \
 the designer of the next one. You get the strategy, its training report, its backtest on unseen test blocks net of \
 all costs, nulls (the recipe on shifted labels), baselines, the verdict of statistics alone, the gates, and the number \
-of trials in this workspace.
+of trials in this workspace. `rules`: what the network learned, as far as r_squared says; do they fit the hypothesis?
 
 Figures, gates and the verdict are measured by code and copied as they are: you cannot change them, and you must not \
 state others or claim what they do not show. `null` means not measured. Only few trades, one market or one period are \
@@ -115,8 +117,16 @@ def assessor_prompt(subject: AssessmentContext, design_cost_usd: float | None) -
     """Return what an assessor is told of its subject; rounded, for nobody reasons with seventeen digits."""
     training = subject.training.model_dump(
         mode="json",
-        exclude={"seed": True, "snapshot": True, "strategy_sha256": True, "folds": True, "calibration": {"bins"}},
+        exclude={
+            "seed": True,
+            "snapshot": True,
+            "strategy_sha256": True,
+            "folds": True,
+            "rules": True,
+            "calibration": {"bins"},
+        },
     )
+    training["rules"] = _strongest_rules(subject.training.rules)
     training["folds"] = _fold_columns(subject.training.folds)
     backtest = subject.backtest.model_dump(mode="json", exclude={"verdict": {"history"}})
     backtest.get("window", {}).pop("snapshot", None)
@@ -129,6 +139,17 @@ def assessor_prompt(subject: AssessmentContext, design_cost_usd: float | None) -
         "design_cost_usd": design_cost_usd,
     }
     return Prompt(_ASSESSOR, json.dumps(_rounded(shown), ensure_ascii=False, separators=(",", ":")))
+
+
+def _strongest_rules(rules: RulesReport | None) -> JsonValue:
+    """Return a few rules in fewer words than theirs: a cycle has so many tokens and no more."""
+    if rules is None:
+        return None
+    told: list[JsonValue] = []
+    for rule in rules.rules[:_TOLD_RULES]:
+        conditions = ", ".join(f"{variable} {name or 'in no set'}" for variable, name in rule.conditions.items())
+        told.append(f"{conditions or 'always'}: p {rule.p:.2f} ({rule.coverage:.0%})")
+    return {"r_squared": rules.fidelity.r_squared, "strongest": told}
 
 
 def _fold_columns(folds: Sequence[FoldReport]) -> dict[str, JsonValue]:

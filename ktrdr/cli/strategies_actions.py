@@ -7,6 +7,7 @@ from pathlib import Path
 from ktrdr.cli.cycle_report import result_lines
 from ktrdr.cli.exit_codes import ExitCode
 from ktrdr.cli.output import MISSING, figure, print_document, print_lines, say, shorten, table_lines
+from ktrdr.cli.rules_report import rules_lines
 from ktrdr.cli.session import run_action
 from ktrdr.connect.connection import Connection
 from ktrdr.errors import InvalidInput, NotFound
@@ -65,7 +66,8 @@ def show_strategy(name: str, as_json: bool) -> None:
         if as_json:
             print_document(strategy)
         else:
-            print_lines([f"# {strategy.path}", strategy.text.rstrip("\n"), *result_lines(strategy)])
+            about = (strategy.text.rstrip("\n"), *rules_lines(strategy.training), *result_lines(strategy))
+            print_lines([f"# {strategy.path}", *about])
         return ExitCode.OK
 
     run_action(action)

@@ -25,7 +25,7 @@ def show(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show a strategy's file and what was found about it, here or as a page with charts."""
+    """Show a strategy's file, its network's rules and what was found about it, here or as a page with charts."""
     from ktrdr.cli.strategies_actions import open_report_page, show_strategy
 
     if open_report:

@@ -15,7 +15,8 @@ FloatArray = NDArray[np.float64]
 HALF = math.sqrt(2 * math.log(2))
 """Where a bell's membership is one half, in widths beyond its plateau."""
 _NARROWEST = 0.02  # standard deviations: a step must stay differentiable
-_FAR = 1e6  # standard deviations: the plateau of a shoulder has no end
+FAR = 1e6
+"""Standard deviations; a plateau that reaches so far has no end, as that of a shoulder."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,4 +94,4 @@ def _bell(shape: Shape, mean: float, deviation: float) -> tuple[float, float, fl
         return centre, centre, max(width, _NARROWEST), max(width, _NARROWEST)
     left = max((low - start) / 2 / HALF / deviation, _NARROWEST) if math.isfinite(low) else 1.0
     right = max((stop - high) / 2 / HALF / deviation, _NARROWEST) if math.isfinite(high) else 1.0
-    return max((low - mean) / deviation, -_FAR), min((high - mean) / deviation, _FAR), left, right
+    return max((low - mean) / deviation, -FAR), min((high - mean) / deviation, FAR), left, right

@@ -1,6 +1,7 @@
 """training.json: what a training measured. No times, durations or ids of a run: equal runs give equal bytes."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, FiniteFloat, ValidationError
 
@@ -118,6 +119,82 @@ class Calibration(_Section):
     bins: list[ReliabilityBin]
 
 
+Edges = tuple[FiniteFloat | None, FiniteFloat | None]
+"""A lower and an upper value of an input, null where there is no end on that side."""
+
+
+class Rule(_Section):
+    """One rule of the final model.
+
+    Attributes:
+        text: It as a sentence, `IF rsi is oversold AND trend is weak THEN p(up) = 0.57`; `p(win)` where the strategy
+            takes one side only.
+        conditions: Set of each fuzzy variable that it names, null for a value in none of the variable's sets.
+        p: What it says, the mean of what the network says in its fitted rows; of a network's own rule, weighted by
+            its firing.
+        coverage: Share of the validation rows that it holds; of a network's own rule, its mean firing there.
+        bias, slopes: Consequent of a network's own rule, mean over seeds: its log-odds are the bias and, for each
+            input, the slope times its distance from the mean of the fitted rows in standard deviations.
+    """
+
+    text: str
+    conditions: dict[str, str | None]
+    p: FiniteFloat
+    coverage: FiniteFloat
+    bias: FiniteFloat | None = None
+    slopes: dict[str, FiniteFloat] | None = None
+
+
+class LearnedSet(_Section):
+    """A fuzzy set as a rule network has it, mean over seeds, in the input's own unit.
+
+    Attributes:
+        name: As `rsi.oversold`.
+        plateau: Where the membership is 1.
+        half: Where it is above one half.
+        half_before: Where it was above one half before learning, as in the file.
+    """
+
+    name: str
+    plateau: Edges
+    half: Edges
+    half_before: Edges
+
+
+class Fidelity(_Section):
+    """How far rules tell what the network says, on the validation rows of the final model.
+
+    Attributes:
+        rows: Their number.
+        agreement: Share in which both are on the same side of one half.
+        commoner_side: Share in which the network is on its commoner side: what a single rule would agree with.
+        r_squared: Of the network's probability; below 0 they tell it worse than its mean would; null where the
+            network says the same of all rows.
+    """
+
+    rows: int
+    agreement: FiniteFloat
+    commoner_side: FiniteFloat
+    r_squared: FiniteFloat | None
+
+
+class RulesReport(_Section):
+    """What the final model has learned, as rules.
+
+    Attributes:
+        source: `network`, whose own rules they are, or `surrogate`, a tree that was fitted to the network's answers.
+        fidelity: Of the sentences: a surrogate's rule that holds says its p; of a network's own rules each says its p
+            in proportion to its firing, and what is missing is the slopes.
+        rules: Those first that move the mean answer most.
+        sets: As learned; null for a surrogate, whose sets are those of the file.
+    """
+
+    source: Literal["network", "surrogate"]
+    fidelity: Fidelity
+    rules: list[Rule]
+    sets: list[LearnedSet] | None = None
+
+
 class TrainingReport(_Section):
     """The whole of training.json.
 
@@ -134,7 +211,7 @@ class TrainingReport(_Section):
             `FuzzyEncoder.coverage` defines it.
         unlabelled_rows: Bars with features but without a label, not trained on: their move never came, the window
             reaches past the last bar, or the price ended where it entered.
-        rules: None are extracted yet.
+        rules: What the final model has learned; null in files of earlier versions.
         seed: What all randomness of the training derives from.
         snapshot: Names the bars.
         strategy_sha256: Names the specification.
@@ -149,7 +226,7 @@ class TrainingReport(_Section):
     calibration: Calibration
     coverage: dict[str, FiniteFloat]
     unlabelled_rows: int = 0
-    rules: None = None
+    rules: RulesReport | None = None
     seed: int
     snapshot: str
     strategy_sha256: str

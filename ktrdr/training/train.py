@@ -31,8 +31,10 @@ from ktrdr.training.report import (
     Nulls,
     PurgedCounts,
     RowCounts,
+    RulesReport,
     TrainingReport,
 )
+from ktrdr.training.rules import read_rules
 from ktrdr.training.splits import Fold, RowArray, block_bounds, split_training_part, walk_forward
 
 ProgressCallback = Callable[[float, str], None]
@@ -134,11 +136,11 @@ def train_strategy(
         on_progress(_PERCENT_AFTER_NULLS, "predicting the test blocks")
         predictor = FoldPredictor(specification.model, stack, parts[:-1], state, specification.training.seeds)
         predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
-        calibration = predictor.calibration()
-        on_lap("training.predict", {"folds": len(folds)})
-    report = _report(
-        specification, bars, folds, parts, state, inputs, labels, seed=seed, nulls=nulls, calibration=calibration
-    )
+        final_networks = state.best_parameters[-specification.training.seeds :]
+        rules = read_rules(specification, stack, parts[-1], final_networks, inputs)
+        findings = _Findings(nulls, predictor.calibration(), rules)
+        on_lap("training.predict", {"folds": len(folds), "rules": len(rules.rules)})
+    report = _report(specification, bars, folds, parts, state, inputs, labels, seed=seed, findings=findings)
     model = _final_model(stack, specification, bars, parts[-1], state, seed)
     on_lap("training.report", {})
     on_progress(100.0, "trained")
@@ -282,6 +284,15 @@ def _null_progress(on_progress: ProgressCallback, n_shifts: int, words: str) -> 
     return report_shifts
 
 
+@dataclass(frozen=True, slots=True)
+class _Findings:
+    """What was found about the networks of a training beside how they fitted."""
+
+    nulls: Nulls
+    calibration: Calibration
+    rules: RulesReport
+
+
 def _report(
     specification: StrategySpecification,
     bars: Bars,
@@ -292,8 +303,7 @@ def _report(
     labels: Labels,
     *,
     seed: int,
-    nulls: Nulls,
-    calibration: Calibration,
+    findings: _Findings,
 ) -> TrainingReport:
     by_part = (len(parts), specification.training.seeds)
     accuracy = state.best_accuracy.reshape(by_part)[: len(folds)]
@@ -308,10 +318,11 @@ def _report(
             _fold_report(bars, fold, part, state, specification.training.seeds)
             for fold, part in zip(folds, parts[:-1], strict=True)
         ],
-        nulls=nulls,
-        calibration=calibration,
+        nulls=findings.nulls,
+        calibration=findings.calibration,
         coverage=parts[-1].encoder.coverage(inputs, all_rows),
         unlabelled_rows=int((labels.value[inputs.first_row :] < 0).sum()),
+        rules=findings.rules,
         seed=seed,
         snapshot=bars.snapshot,
         strategy_sha256=specification.sha256(),

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime
 
+import numpy as np
+
 from ktrdr.agents.task import AssessmentContext
 from ktrdr.backtest.report import (
     BacktestMetrics,
@@ -20,12 +22,15 @@ from ktrdr.strategy.validation import validate_strategy
 from ktrdr.training.report import (
     Calibration,
     CircularShifts,
+    Fidelity,
     FoldDates,
     FoldReport,
     MajorityClass,
     Nulls,
     PurgedCounts,
     RowCounts,
+    Rule,
+    RulesReport,
     TrainingReport,
 )
 
@@ -68,7 +73,18 @@ def detailed_strategy_document(name="reversion_in_calm", *, timeperiod=14, adx=1
     }
 
 
-def training_report(*, accuracy=0.53, base_rate=0.5, accuracy_sd=0.004, coverage=1.0, shifted=0.52):
+def rules_report(r_squared):
+    conditions = {"stretch": "oversold", "trend": "weak", "place": "below"}
+    told = " AND ".join(f"{variable} is {name}" for variable, name in conditions.items())
+    rules = [
+        Rule(text=f"IF {told} THEN p(up) = {p:.2f}", conditions=conditions, p=p, coverage=1 / 12)
+        for p in np.linspace(0.6, 0.49, 12).tolist()
+    ]
+    fidelity = Fidelity(rows=420, agreement=0.93, commoner_side=0.6, r_squared=r_squared)
+    return RulesReport(source="surrogate", fidelity=fidelity, rules=rules)
+
+
+def training_report(*, accuracy=0.53, base_rate=0.5, accuracy_sd=0.004, coverage=1.0, shifted=0.52, r_squared=0.71):
     fold = FoldReport(
         fold=1,
         rows=RowCounts(fitted=600, validation=100, test=800),
@@ -92,6 +108,7 @@ def training_report(*, accuracy=0.53, base_rate=0.5, accuracy_sd=0.004, coverage
         ),
         calibration=Calibration(brier_score=0.249, bins=[]),
         coverage={"rsi": coverage, "rsi.low": 0.4, "rsi.middle": 0.4, "rsi.high": 0.4},
+        rules=rules_report(r_squared),
         seed=1,
         snapshot="ab" * 32,
         strategy_sha256="cd" * 32,

@@ -149,6 +149,7 @@ def test_a_typical_cycle_stays_within_its_tokens_and_dollars_however_much_was_tr
         f"${anthropic_server.billed_usd:.4f}; {first_message.count('overreaction_after')} of 200 strategies told of"
     )
     assert first_message.count("overreaction_after") >= 10
+    assert b"stretch oversold, trend weak, place below: p 0.60 (8%)" in anthropic_server.received[-1].body
     assert sum(sizes) <= 12_000
     assert min(shares[1:3]) >= 0.6
     assert anthropic_server.total("output_tokens") <= 4_000

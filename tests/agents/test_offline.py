@@ -205,6 +205,8 @@ def test_a_family_of_volume_is_not_drawn_where_there_is_none(desk):
         ({"costs_paid": 0.09, "total_return": 0.01}, {}, "promising", "weaknesses: Costs of 9.0% of initial equity"),
         ({}, {"coverage": 0.6}, "promising", "weaknesses: Rows outside every fuzzy set: rsi covers 60%"),
         ({}, {"accuracy_sd": 0.03}, "promising", "weaknesses: Accuracy varies by 0.030"),
+        ({}, {}, "promising", "strengths: What it has learned can be read: IF stretch is oversold AND trend is weak"),
+        ({}, {"r_squared": 0.2}, "promising", "weaknesses: Its rules tell little of what the network says (R² 0.20"),
     ],
 )  # fmt: skip
 def test_the_assessment_follows_its_rules_and_names_the_figures(desk, backtest, training, judgement, said):

@@ -3,7 +3,7 @@ import json
 from training_samples import ignore_progress, random_walk, strategy
 
 from ktrdr.training.artifacts import write_training
-from ktrdr.training.report import TrainingReport
+from ktrdr.training.report import TrainingReport, read_training_report
 from ktrdr.training.train import train_strategy
 
 BARS = random_walk(1500)
@@ -39,7 +39,9 @@ def test_training_json_has_the_documented_fields_and_is_read_back_whole(tmp_path
         "snapshot",
         "strategy_sha256",
     ]
-    assert document["rules"] is None
+    assert document["rules"]["rules"][0]["text"].endswith(f"p(up) = {document['rules']['rules'][0]['p']:.2f}")
     assert set(document["nulls"]["circular_shifts"]) == {"n", "accuracy_mean", "accuracy_p95"}
     assert document["folds"][0]["dates"]["fitted"][0].endswith("Z")
     assert TrainingReport.model_validate_json(text) == outcome.report
+    (tmp_path / "training.json").write_text(json.dumps({**document, "rules": None}))  # as earlier versions left it
+    assert read_training_report(tmp_path / "training.json").rules is None
