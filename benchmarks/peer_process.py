@@ -28,13 +28,15 @@ def follow_signals(arrays: dict[str, np.ndarray]) -> Callable[[], Callable[[], f
         stops |= {name: arrays[name] for name in ("open", "high", "low")}
         stops["stop_entry_price"] = StopEntryPrice.FillPrice
     fees = float(arrays["fees"])
+    # One column of prices for as many columns of signals as there are.
+    close, price = (arrays[name].reshape(-1, *[1] * (arrays["entries"].ndim - 1)) for name in ("close", "open"))
 
     def run() -> Callable[[], float]:
         portfolio = vbt.Portfolio.from_signals(
-            arrays["close"],
+            close,
             entries=arrays["entries"],
             short_entries=arrays["short_entries"],
-            price=arrays["open"],
+            price=price,
             fees=fees,
             init_cash=1e5,
             **stops,

@@ -40,7 +40,10 @@ class PeerProcess:
         assert self._process.stdout is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"need an answer from {self._process.args!r}, but it ended; its own error is above")
+        answer: dict[str, Any] = json.loads(line)
         return answer
 
     def turn(self) -> Callable[[], float]:
