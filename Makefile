@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo
+OTHER_BENCHES := data llm_overhead metrics operations tracing
 
-.PHONY: demo test test-slow check fuzz bench dashboards budget-race chaos clean
+.PHONY: demo test test-slow check fuzz bench bench-targets dashboards budget-race chaos clean
 
 ## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
 demo: .venv/.runtime
@@ -31,9 +32,16 @@ check: .venv/.dev
 fuzz: .venv/.dev
 	$(BIN)/pytest tests/api/test_api_schema.py --hypothesis-profile=thorough --timeout=1800
 
-## bench: speed side by side with named peers
+## bench: every measurement, then the table of targets beside named peers; fails where a target is missed
 bench: .venv/.dev
-	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	@missed=; for name in $(OTHER_BENCHES); do $(BIN)/python benchmarks/bench_$$name.py || missed="$$missed $$name"; done; \
+	$(MAKE) --no-print-directory bench-targets || missed="$$missed targets"; \
+	test -z "$$missed" || { echo "missed:$$missed" >&2; exit 1; }
+
+## bench-targets: the table of targets alone (minutes); peers that contradict our lock get an environment of their own
+bench-targets: .venv/.dev
+	@$(MAKE) --no-print-directory .venv-peers/.made || echo "peers not installed: their rows are not measured" >&2
+	$(BIN)/python -m benchmarks.targets
 
 ## dashboards: write the dashboards and alerts that Grafana reads
 dashboards: .venv/.dev
@@ -48,7 +56,7 @@ chaos: .venv/.dev
 	$(BIN)/pytest -m chaos tests/chaos
 
 clean:
-	rm -rf .venv $(DEMO) build *.egg-info
+	rm -rf .venv .venv-peers $(DEMO) build *.egg-info
 
 .venv/.runtime: requirements/runtime.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -58,4 +66,9 @@ clean:
 
 .venv/.dev: .venv/.runtime requirements/dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@touch $@
+
+.venv-peers/.made: requirements/peers.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check -r requirements/peers.txt
 	@touch $@

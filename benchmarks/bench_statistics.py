@@ -3,14 +3,12 @@
 Interleaved in one run; absolute times are the machine's business, the ratios are what the targets speak of.
 """
 
-import statistics
 import sys
-import time
 import warnings
-from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.side_by_side import ROUNDS, Row, cheaper, faster, show, take_turns, timed
 from ktrdr.backtest.engine import BOTH, NO_MAX_HOLDING, Charges, Market, Rules, simulate_turned
 from ktrdr.statistics.bootstrap import N_DRAWS, resampled_ratios
 from ktrdr.statistics.performance import annual_growth, max_drawdown, sharpe_ratio, sortino_ratio
@@ -25,24 +23,10 @@ N_DAYS = 1_560
 BLOCK = 5.0
 N_BARS = 45_000
 N_ENTRY_DRAWS = 1_000
-METRICS_TARGET = 5.0
-BASELINE_TARGET_S = 1.0
 HOUR = 3_600_000
 
 
-def median_seconds(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median wall time of each run, one after the other in every round; the first round is not counted."""
-    found: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(rounds + 1):
-        for name, run in runs.items():
-            began = time.perf_counter()
-            run()
-            if number > 0:
-                found[name].append(time.perf_counter() - began)
-    return {name: statistics.median(each) for name, each in found.items()}
-
-
-def bench_metrics(rounds: int) -> bool:
+def bench_metrics(rounds: int) -> Row:
     """Sharpe, Sortino, drawdown and growth of 50,000 points, from what each library is given."""
     returns = np.random.default_rng(1).normal(0.0001, 0.01, N_POINTS)
     equity = 1e5 * np.cumprod(1 + returns)
@@ -64,35 +48,42 @@ def bench_metrics(rounds: int) -> bool:
         )
 
     np.testing.assert_allclose(ours(), theirs(), rtol=1e-8)
-    took = median_seconds({"ours": ours, "theirs": theirs}, 20 * rounds)
-    ratio = took["theirs"] / took["ours"]
-    print(
-        f"statistics, four metrics of {N_POINTS} points: ktrdr {took['ours'] * 1e3:.2f} ms, empyrical-reloaded "
-        f"{took['theirs'] * 1e3:.2f} ms: {ratio:.1f}x (target {METRICS_TARGET:.0f}x)"
+    taken = take_turns({"ours": timed(ours, 20), "theirs": timed(theirs, 20)}, rounds)
+    return faster(
+        "statistics, four metrics, 50k points",
+        taken["ours"],
+        taken["theirs"],
+        at_least=5,
+        amounts=(N_POINTS / 1e3, N_POINTS / 1e3),
+        unit="points",
+        name="empyrical-reloaded",
     )
-    return ratio >= METRICS_TARGET
 
 
-def bench_interval(rounds: int) -> bool:
+def bench_interval(rounds: int) -> Row:
     """The stationary bootstrap of the Sharpe ratio of six years of days."""
     returns = np.random.default_rng(2).normal(0.0003, 0.01, N_DAYS)
-    took = median_seconds(
-        {
-            "ours": lambda: resampled_ratios(returns, np.random.default_rng(3), N_DRAWS, 1 / BLOCK),
-            "theirs": lambda: StationaryBootstrap(BLOCK, returns, seed=3).apply(
-                lambda sample: sample.mean() / sample.std(ddof=1), N_DRAWS
-            ),
-        },
-        rounds,
+
+    def ours() -> object:
+        return resampled_ratios(returns, np.random.default_rng(3), N_DRAWS, 1 / BLOCK)
+
+    def theirs() -> object:
+        bootstrap = StationaryBootstrap(BLOCK, returns, seed=3)
+        return bootstrap.apply(lambda sample: sample.mean() / sample.std(ddof=1), N_DRAWS)
+
+    taken = take_turns({"ours": timed(ours), "theirs": timed(theirs)}, rounds)
+    return faster(
+        f"interval, stationary resamples of {N_DAYS} days",
+        taken["ours"],
+        taken["theirs"],
+        at_least=1,
+        amounts=(N_DRAWS / 1e3, N_DRAWS / 1e3),
+        unit="draws",
+        name="arch",
     )
-    print(
-        f"interval, {N_DRAWS} stationary resamples of {N_DAYS} days: ktrdr {took['ours'] * 1e3:.0f} ms, arch "
-        f"{took['theirs'] * 1e3:.0f} ms: {took['theirs'] / took['ours']:.1f}x (target 1x)"
-    )
-    return took["theirs"] >= took["ours"]
 
 
-def bench_baselines(rounds: int) -> bool:
+def bench_baselines(rounds: int) -> Row:
     """A thousand random-entry draws through the engine, stop and target on."""
     rng = np.random.default_rng(11)
     close = 1.1 * np.exp(np.cumsum(rng.normal(0, 0.001, N_BARS)))
@@ -118,20 +109,15 @@ def bench_baselines(rounds: int) -> bool:
             initial_equity=100_000.0,
         )
 
-    took = median_seconds({"ours": ours}, rounds)["ours"]
-    rate = N_ENTRY_DRAWS * (N_BARS - int(edges[0])) / took
-    print(
-        f"baselines, {N_ENTRY_DRAWS} random entries on the test blocks of {N_BARS} bars: {took:.2f} s, "
-        f"{rate / 1e6:.0f} M bars/s (target {BASELINE_TARGET_S:.0f} s)"
-    )
-    return took <= BASELINE_TARGET_S
+    taken = take_turns({"ours": timed(ours), "a second": lambda: 1.0}, rounds)
+    what = f"baselines, {N_ENTRY_DRAWS} random entries on the test blocks of {N_BARS} bars"
+    return cheaper(what, taken["ours"], taken["a second"], at_most=1, unit="s", name="a second")
 
 
-def main(rounds: int) -> int:
-    """Print one line per row; return 1 where a target is missed."""
-    met = [bench(rounds) for bench in (bench_metrics, bench_interval, bench_baselines)]
-    return 0 if all(met) else 1
+def rows(rounds: int = ROUNDS) -> list[Row]:
+    """Measure every row of this layer."""
+    return [bench(rounds) for bench in (bench_metrics, bench_interval, bench_baselines)]
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
+    sys.exit(show(rows(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)))
