@@ -28,7 +28,8 @@ _HOLD_THE_MARKET = Rules(
 
 def simulate_buy_and_hold(inputs: EngineInputs) -> Simulation:
     """Hold the market with the whole equity, from the second bar of each fold to its end, with all costs."""
-    return simulate(inputs.market, _HOLD_THE_MARKET, inputs.charges, inputs.folds, initial_equity=INITIAL_EQUITY)
+    market = inputs.market._replace(exposure=np.empty(0))  # a holder sizes nothing
+    return simulate(market, _HOLD_THE_MARKET, inputs.charges, inputs.folds, initial_equity=INITIAL_EQUITY)
 
 
 def measure_baselines(

@@ -54,7 +54,7 @@ TradeRecords = np.ndarray[tuple[int], np.dtype[np.void]]
 
 
 class Market(NamedTuple):
-    """What the engine reads of the bars; every array has n_bars entries but the last two, which may be empty."""
+    """What the engine reads of the bars; every array has n_bars entries but the last three, which may be empty."""
 
     timestamp: NDArray[np.int64]  # bar open, epoch ms
     known_at: NDArray[np.int64]  # bar complete, epoch ms
@@ -65,6 +65,7 @@ class Market(NamedTuple):
     probability: FloatArray  # at the bar's close; read inside the folds only
     atr: FloatArray  # of bars up to and including t; empty where there is neither stop nor target
     half_spread_bps: FloatArray  # added to Charges.fill_bps; empty where the cost model holds it
+    exposure: FloatArray  # wanted by a decision at t, before `Rules.exposure` bounds it; empty where that alone holds
 
 
 class Rules(NamedTuple):
@@ -73,7 +74,7 @@ class Rules(NamedTuple):
     enter: float
     exit: float
     direction: int  # LONG_ONLY, SHORT_ONLY or BOTH
-    exposure: float  # fraction of equity at the fill
+    exposure: float  # fraction of equity at the fill, at most
     stop_loss_atr: float
     take_profit_atr: float
     max_holding_bars: int
@@ -239,8 +240,9 @@ def _simulate_fold(
         if entry_due != FLAT and balance > 0.0 and _is_rested(bar - exit_bar, rules):
             # The decision bar's: the range of the entry bar is not known at its open.
             atr = market.atr[bar - 1] if len(market.atr) > 0 else 0.0
+            exposure = min(rules.exposure, market.exposure[bar - 1]) if len(market.exposure) > 0 else rules.exposure
             fill_bps = _fill_bps(market, charges, bar)
-            held = _open(bar, market.open[bar], atr, entry_due, balance, fill_bps, rules)
+            held = _open(bar, market.open[bar], atr, entry_due, exposure * balance, balance, fill_bps, rules)
             leave, entry_due = _hold(held, market, rules, charges, stop, equity, position)
             balance = _record(trades[n_trades], held, leave, _fill_bps(market, charges, leave.bar))
             n_trades += 1
@@ -327,8 +329,9 @@ def _is_rested(bars_since_exit: int, rules: Rules) -> bool:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _open(bar: int, price: float, atr: float, side: int, balance: float, fill_bps: float, rules: Rules) -> Position:
-    notional = rules.exposure * balance
+def _open(
+    bar: int, price: float, atr: float, side: int, notional: float, balance: float, fill_bps: float, rules: Rules
+) -> Position:
     stop, target = -side * math.inf, side * math.inf
     if rules.stop_loss_atr < math.inf:
         stop = price - side * rules.stop_loss_atr * atr

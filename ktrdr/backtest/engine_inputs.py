@@ -13,7 +13,8 @@ from ktrdr.indicators.compute import average_true_range
 from ktrdr.market.bars import Bars
 from ktrdr.market.costs import CostModel
 from ktrdr.statistics.returns import FloatArray
-from ktrdr.strategy.specification import StrategySpecification
+from ktrdr.statistics.volatility import annual_volatility
+from ktrdr.strategy.specification import FixedSizing, StrategySpecification
 
 ATR_TIMEPERIOD = 14
 
@@ -102,6 +103,10 @@ def _market(
             "indicator_not_finite",
             f"come before ATR({ATR_TIMEPERIOD}) has settled; import a longer history",
         )
+    exposure = wanted_exposure(specification, bars)
+    if len(exposure) > 0:
+        what = "come before risk.sizing.lookback returns are known; use a shorter one or a longer history"
+        _refuse_if_any(np.isnan(exposure[window]), window, bars, "too_few_bars", what)
     return Market(
         timestamp=bars.timestamp,
         known_at=bars.known_at,
@@ -112,7 +117,20 @@ def _market(
         probability=probability,
         atr=atr,
         half_spread_bps=spread,
+        exposure=exposure,
     )
+
+
+def wanted_exposure(specification: StrategySpecification, bars: Bars) -> FloatArray:
+    """Return (n_bars,) the exposure that the sizing wants at a decision of each bar, before any maximum.
+
+    NaN where the volatility is not known yet, infinite where nothing moved; empty for a fixed exposure.
+    """
+    sizing = specification.risk.sizing
+    if isinstance(sizing, FixedSizing):
+        return _NOTHING
+    with np.errstate(divide="ignore"):
+        return sizing.annual_volatility / annual_volatility(bars.close, bars.known_at, lookback=sizing.lookback)
 
 
 def _refuse_if_any(is_bad: NDArray[np.bool_], window: NDArray[np.intp], bars: Bars, reason: str, what: str) -> None:
@@ -128,7 +146,7 @@ def _rules(specification: StrategySpecification) -> Rules:
         enter=float(decision.enter),
         exit=float(decision.exit),
         direction=_DIRECTIONS[decision.direction],
-        exposure=float(risk.sizing.exposure),
+        exposure=float(risk.sizing.exposure if isinstance(risk.sizing, FixedSizing) else risk.sizing.max_exposure),
         stop_loss_atr=math.inf if risk.stop_loss is None else float(risk.stop_loss),
         take_profit_atr=math.inf if risk.take_profit is None else float(risk.take_profit),
         max_holding_bars=NO_MAX_HOLDING if risk.max_holding_bars is None else risk.max_holding_bars,

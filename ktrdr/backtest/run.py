@@ -45,7 +45,7 @@ def run_backtest(
     Raises:
         OperationFailed: `no_test_bars`, `prediction_missing` (NaN or outside 0..1 inside a fold),
             `price_unusable`, `half_spread_missing`, `indicator_not_finite` (no ATR where a stop needs one),
-            `too_few_days` (fewer than two session days).
+            `too_few_bars` (no volatility where the sizing needs one), `too_few_days` (fewer than two session days).
         ValueError: Arrays of unequal length, or a fold that is not one run of bars, in order.
     """
     if not len(bars) == len(predictions_by_bar) == len(fold_by_bar):

@@ -38,7 +38,7 @@ def rules_of(plan):
     )
 
 
-def market_of(rows, probability, *, atr=1.0, opened=None, known=None, half_spread_bps=None):
+def market_of(rows, probability, *, atr=1.0, opened=None, known=None, half_spread_bps=None, exposure=None):
     rows = np.array(rows, dtype=float)
     n_bars = len(rows)
     opened = np.arange(n_bars, dtype=np.int64) * HOUR if opened is None else opened
@@ -52,6 +52,7 @@ def market_of(rows, probability, *, atr=1.0, opened=None, known=None, half_sprea
         probability=np.array(probability, dtype=float),
         atr=np.broadcast_to(np.asarray(atr, dtype=float), n_bars).copy(),
         half_spread_bps=np.empty(0) if half_spread_bps is None else half_spread_bps,
+        exposure=np.empty(0) if exposure is None else exposure,
     )
 
 
@@ -101,6 +102,7 @@ def random_market(rng, n_bars, *, on_a_grid):
         opened=opened,
         known=opened + HOUR,
         half_spread_bps=rng.uniform(0, 20, n_bars) if rng.random() < 0.5 else None,
+        exposure=rng.choice([0.1, 0.4, 0.9, np.inf], n_bars) if rng.random() < 0.5 else None,
     )
 
 
@@ -126,7 +128,8 @@ def random_plan(rng):
 def slow_simulation(market, chosen, folds, fill_bps):
     spread = market.half_spread_bps if len(market.half_spread_bps) else np.zeros(len(market.close))
     columns = (market.timestamp, market.known_at, market.open, market.high, market.low, market.close)
-    rows = zip(*columns, market.probability, market.atr, fill_bps + spread, strict=True)
+    wanted = market.exposure if len(market.exposure) else np.full(len(spread), np.inf)
+    rows = zip(*columns, market.probability, market.atr, fill_bps + spread, wanted, strict=True)
     bars = [Bar(index, *(value.item() for value in row)) for index, row in enumerate(rows)]
     account = Account(cash=START)
     marks = [mark for first, stop in folds for mark in trade_fold(account, bars[first:stop], chosen)]
