@@ -31,7 +31,7 @@ import numpy as np
 from ktrdr.backtest.engine import *
 n = 100
 flat, times = np.ones(n), np.arange(n, dtype=np.int64)
-market = Market(times, times + 1, flat, flat, flat, flat, flat, flat, np.empty(0), np.empty(0))
+market = Market(times, times + 1, flat, flat, flat, flat, flat, flat, np.empty(0))
 rules = Rules(0.55, 0.5, BOTH, 1.0, 2.0, 4.0, 48, 0)
 simulate(market, rules, Charges(1.0, 0.0, 0.0), np.array([[0, n]]), initial_equity=1e5)
 """
@@ -63,7 +63,7 @@ def make_market() -> Market:
     fast, slow = (np.convolve(close, np.ones(n) / n, "full")[:N_BARS] for n in (10, 40))
     probability = np.where(np.arange(N_BARS) < 40, 0.5, np.where(fast > slow, 0.6, 0.4))
     atr = np.convolve(high - low, np.ones(14) / 14, "full")[:N_BARS]
-    return Market(opened, opened + HOUR, open_, high, low, close, probability, atr, np.empty(0), np.empty(0))
+    return Market(opened, opened + HOUR, open_, high, low, close, probability, atr, np.empty(0))
 
 
 def our_run(market: Market, rules: Rules) -> int:

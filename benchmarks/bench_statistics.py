@@ -102,7 +102,7 @@ def bench_baselines(rounds: int) -> bool:
     opened = np.arange(N_BARS, dtype=np.int64) * HOUR
     probability = np.clip(0.5 + np.convolve(rng.normal(0, 0.3, N_BARS), np.ones(40) / 40, "same"), 0, 1)
     atr = np.convolve(high - low, np.ones(14) / 14, "full")[:N_BARS]
-    market = Market(opened, opened + HOUR, open_, high, low, close, probability, atr, np.empty(0), np.empty(0))
+    market = Market(opened, opened + HOUR, open_, high, low, close, probability, atr, np.empty(0))
     edges = np.linspace(N_BARS // 6, N_BARS, 6).astype(np.int64)
     folds = np.stack((edges[:-1], edges[1:]), axis=1)
     offsets = rng.integers(0, folds[0, 1] - folds[0, 0], (N_ENTRY_DRAWS, 5))

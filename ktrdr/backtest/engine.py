@@ -51,10 +51,12 @@ TRADE = np.dtype(
     align=True,
 )
 TradeRecords = np.ndarray[tuple[int], np.dtype[np.void]]
+NOTHING_WANTED: FloatArray = np.empty(0)
+"""No exposures of bars: every entry takes `Rules.exposure`."""
 
 
 class Market(NamedTuple):
-    """What the engine reads of the bars; every array has n_bars entries but the last three, which may be empty."""
+    """What the engine reads of the bars; every array has n_bars entries but the last two, which may be empty."""
 
     timestamp: NDArray[np.int64]  # bar open, epoch ms
     known_at: NDArray[np.int64]  # bar complete, epoch ms
@@ -65,7 +67,6 @@ class Market(NamedTuple):
     probability: FloatArray  # at the bar's close; read inside the folds only
     atr: FloatArray  # of bars up to and including t; empty where there is neither stop nor target
     half_spread_bps: FloatArray  # added to Charges.fill_bps; empty where the cost model holds it
-    exposure: FloatArray  # wanted by a decision at t, before `Rules.exposure` bounds it; empty where that alone holds
 
 
 class Rules(NamedTuple):
@@ -125,7 +126,13 @@ class Simulation:
 
 
 def simulate(
-    market: Market, rules: Rules, charges: Charges, folds: NDArray[np.int64], *, initial_equity: float
+    market: Market,
+    rules: Rules,
+    charges: Charges,
+    folds: NDArray[np.int64],
+    *,
+    wanted_exposure: FloatArray = NOTHING_WANTED,
+    initial_equity: float,
 ) -> Simulation:
     """Trade one parameter set over the folds, one after the other, on one account.
 
@@ -134,6 +141,8 @@ def simulate(
         rules: The parameter set.
         charges: Costs and financing.
         folds: (n_folds, 2) int64: first bar and one past the last bar of each fold, in order, apart.
+        wanted_exposure: (n_bars,) fraction of equity that a decision of the bar wants, bounded by `Rules.exposure`;
+            empty where that alone holds.
         initial_equity: In quote currency; > 0.
     """
     n_bars = len(market.close)
@@ -143,6 +152,7 @@ def simulate(
     trades = np.empty(int((folds[:, 1] - folds[:, 0]).sum()), dtype=TRADE)
     n_trades = _simulate(
         Market._make(_read_only(column) for column in market),
+        _read_only(wanted_exposure),
         rules,
         Charges._make(float(charge) for charge in charges),
         folds,
@@ -162,6 +172,7 @@ def simulate_turned(
     *,
     offsets: NDArray[np.int64],
     marks: NDArray[np.intp],
+    wanted_exposure: FloatArray = NOTHING_WANTED,
     initial_equity: float,
 ) -> FloatArray:
     """Trade the same probabilities at other times: turned around each fold's own block, draw after draw.
@@ -173,6 +184,7 @@ def simulate_turned(
         folds: As for `simulate`.
         offsets: (n_draws, n_folds) bars by which a fold's probabilities come later; its last ones come first then.
         marks: Bars at whose close the equity is wanted.
+        wanted_exposure: As for `simulate`; it stays with its bars, only the probabilities are turned.
         initial_equity: In quote currency; > 0.
 
     Returns:
@@ -184,11 +196,12 @@ def simulate_turned(
     equity, position = np.empty(len(probability)), np.empty(len(probability))
     marked = np.empty((len(offsets), len(marks)))
     charges = Charges._make(float(charge) for charge in charges)
+    wanted_exposure = _read_only(wanted_exposure)
     for draw, by_fold in enumerate(offsets):
         for (first, stop), offset in zip(folds, by_fold, strict=True):
             probability[first : first + offset] = market.probability[stop - offset : stop]
             probability[first + offset : stop] = market.probability[first : stop - offset]
-        _simulate(turned, rules, charges, folds, float(initial_equity), trades, equity, position)
+        _simulate(turned, wanted_exposure, rules, charges, folds, float(initial_equity), trades, equity, position)
         marked[draw] = equity[marks]
     return marked
 
@@ -203,6 +216,7 @@ def _read_only(column: NDArray[Any]) -> NDArray[Any]:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _simulate(
     market: Market,
+    wanted_exposure: FloatArray,  # no part of the market: one more array there costs a quarter of the speed
     rules: Rules,
     charges: Charges,
     folds: NDArray[np.int64],
@@ -214,8 +228,9 @@ def _simulate(
     n_trades = 0
     balance = initial_equity
     for fold in range(folds.shape[0]):
+        first, stop = folds[fold, 0], folds[fold, 1]
         n_trades, balance = _simulate_fold(
-            market, rules, charges, folds[fold, 0], folds[fold, 1], n_trades, balance, trades, equity, position
+            market, wanted_exposure, rules, charges, first, stop, n_trades, balance, trades, equity, position
         )
     return n_trades
 
@@ -223,6 +238,7 @@ def _simulate(
 @njit(cache=True, nogil=True, error_model="numpy")
 def _simulate_fold(
     market: Market,
+    wanted_exposure: FloatArray,
     rules: Rules,
     charges: Charges,
     first: int,
@@ -240,7 +256,9 @@ def _simulate_fold(
         if entry_due != FLAT and balance > 0.0 and _is_rested(bar - exit_bar, rules):
             # The decision bar's: the range of the entry bar is not known at its open.
             atr = market.atr[bar - 1] if len(market.atr) > 0 else 0.0
-            exposure = min(rules.exposure, market.exposure[bar - 1]) if len(market.exposure) > 0 else rules.exposure
+            exposure = rules.exposure
+            if len(wanted_exposure) > 0:
+                exposure = min(exposure, wanted_exposure[bar - 1])
             fill_bps = _fill_bps(market, charges, bar)
             held = _open(bar, market.open[bar], atr, entry_due, exposure * balance, balance, fill_bps, rules)
             leave, entry_due = _hold(held, market, rules, charges, stop, equity, position)

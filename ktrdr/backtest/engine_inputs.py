@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from ktrdr.backtest.engine import BOTH, LONG_ONLY, NO_MAX_HOLDING, SHORT_ONLY, Charges, Market, Rules
+from ktrdr.backtest.engine import BOTH, LONG_ONLY, NO_MAX_HOLDING, NOTHING_WANTED, SHORT_ONLY, Charges, Market, Rules
 from ktrdr.errors import OperationFailed
 from ktrdr.indicators.compute import average_true_range
 from ktrdr.market.bars import Bars
@@ -32,6 +32,7 @@ class EngineInputs:
         charges: What each fill and holding cost.
         folds: int64 (n_folds, 2), first bar and one past the last bar of each fold.
         window: Bars of the folds, ascending.
+        wanted_exposure: Of the strategy's own sizing, as `simulate` takes it.
     """
 
     market: Market
@@ -39,6 +40,7 @@ class EngineInputs:
     charges: Charges
     folds: NDArray[np.int64]
     window: NDArray[np.intp]
+    wanted_exposure: FloatArray
 
 
 def prepare_engine(
@@ -60,6 +62,7 @@ def prepare_engine(
         charges=Charges(fill_bps, costs.financing_long, costs.financing_short),
         folds=folds,
         window=window,
+        wanted_exposure=_known_exposure(specification, bars, window),
     )
 
 
@@ -103,10 +106,6 @@ def _market(
             "indicator_not_finite",
             f"come before ATR({ATR_TIMEPERIOD}) has settled; import a longer history",
         )
-    exposure = wanted_exposure(specification, bars)
-    if len(exposure) > 0:
-        what = "come before risk.sizing.lookback returns are known; use a shorter one or a longer history"
-        _refuse_if_any(np.isnan(exposure[window]), window, bars, "too_few_bars", what)
     return Market(
         timestamp=bars.timestamp,
         known_at=bars.known_at,
@@ -117,8 +116,15 @@ def _market(
         probability=probability,
         atr=atr,
         half_spread_bps=spread,
-        exposure=exposure,
     )
+
+
+def _known_exposure(specification: StrategySpecification, bars: Bars, window: NDArray[np.intp]) -> FloatArray:
+    exposure = wanted_exposure(specification, bars)
+    if len(exposure) > 0:
+        what = "come before risk.sizing.lookback returns are known; use a shorter one or a longer history"
+        _refuse_if_any(np.isnan(exposure[window]), window, bars, "too_few_bars", what)
+    return exposure
 
 
 def wanted_exposure(specification: StrategySpecification, bars: Bars) -> FloatArray:
@@ -128,7 +134,7 @@ def wanted_exposure(specification: StrategySpecification, bars: Bars) -> FloatAr
     """
     sizing = specification.risk.sizing
     if isinstance(sizing, FixedSizing):
-        return _NOTHING
+        return NOTHING_WANTED
     with np.errstate(divide="ignore"):
         return sizing.annual_volatility / annual_volatility(bars.close, bars.known_at, lookback=sizing.lookback)
 

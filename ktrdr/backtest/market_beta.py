@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ktrdr.backtest.baselines import simulate_buy_and_hold
-from ktrdr.backtest.engine import Simulation, simulate
+from ktrdr.backtest.baselines import simulate_buy_and_hold, simulate_strategy
+from ktrdr.backtest.engine import Simulation
 from ktrdr.backtest.engine_inputs import ATR_TIMEPERIOD, EngineInputs, prepare_engine, wanted_exposure
 from ktrdr.backtest.outcome import INITIAL_EQUITY
 from ktrdr.indicators.compute import average_true_range
@@ -49,9 +49,9 @@ def _beta(specification: StrategySpecification, bars: Bars, probability: FloatAr
     if len(np.unique(bars.session_day[is_fitted])) < _FEWEST_DAYS:
         return 0.0
     inputs = prepare_engine(specification, bars, probability, is_fitted.astype(np.int8), costs)
-    own = simulate(inputs.market, inputs.rules, inputs.charges, inputs.folds, initial_equity=INITIAL_EQUITY)
     strategy, market = (
-        _net_returns(simulation, inputs, bars.session_day) for simulation in (own, simulate_buy_and_hold(inputs))
+        _net_returns(simulation, inputs, bars.session_day)
+        for simulation in (simulate_strategy(inputs), simulate_buy_and_hold(inputs))
     )
     centred = market - market.mean()
     squares = float(centred @ centred)

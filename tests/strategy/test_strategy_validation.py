@@ -313,3 +313,38 @@ def test_yaml_written_for_people_keeps_numbers_plain_and_the_files_order():
     ]
     assert list(document["fuzzy_sets"]) == ["rsi", "trend", "place"]
     assert document["indicators"]["rsi"] == {"type": "RSI", "timeperiod": 14}
+
+
+def one_sided(direction="long", horizon=24, take_profit=3.0, stop_loss=1.0, **decision):
+    document = example_document()
+    barriers = {"horizon": horizon, "take_profit": take_profit, "stop_loss": stop_loss}
+    document["labels"] = {"type": "triple_barrier", **barriers}
+    document["decision"] = {"direction": direction, **decision}
+    return document
+
+
+@pytest.mark.parametrize("direction", ["long", "short"])
+def test_a_probability_far_above_that_of_a_trade_without_skill_is_refused_with_what_to_change(direction):
+    (fault,) = faults_of(one_sided(direction))
+    assert fault == (
+        "decision.enter: 0.55 can hardly ever be reached: with labels.take_profit 3 and labels.stop_loss 1 a trade "
+        "without skill wins in 25% of cases (stop_loss / (take_profit + stop_loss)); lower labels.take_profit to 2.04 "
+        "or less or raise labels.stop_loss"
+    )
+    (fault,) = faults_of(one_sided(direction, take_profit=2.2, enter=0.6))
+    assert "; lower decision.enter to 0.53 or less or lower labels.take_profit to 1.66 or less or raise" in fault
+    for mended in ({"take_profit": 2.2, "enter": 0.53}, {"take_profit": 1.66, "enter": 0.6}):
+        validate_strategy(one_sided(direction, **mended))
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        {"horizon": 11},  # time-outs decide, not the barriers
+        {"take_profit": 1.0, "stop_loss": 3.0},
+        {"take_profit": 2.0, "enter": 0.55},
+        {"take_profit": 1.0, "enter": 0.9},
+    ],
+)
+def test_a_probability_within_reach_is_not_refused(allowed):
+    validate_strategy(one_sided(**allowed))
