@@ -10,7 +10,7 @@ from ktrdr.agents.task import AgentTask, AssessmentContext
 from ktrdr.agents.tools import SAVE_ASSESSMENT
 from ktrdr.backtest.report import VerdictReport
 from ktrdr.errors import InvalidInput
-from ktrdr.strategy.specification import FirstMoveLabels
+from ktrdr.strategy.specification import FirstMoveLabels, FixedSizing
 
 PROMISING_SHARPE = 0.5
 PROMISING_PROFIT_FACTOR = 1.1
@@ -241,8 +241,12 @@ def _suggestions(figures: _Figures, subject: AssessmentContext) -> Iterator[str]
     if 0 < figures.n_trades < ENOUGH_TRADES:
         yield "Test the same hypothesis on a longer history or another market before changing it."
     if figures.drawdown > PROMISING_DRAWDOWN and figures.total_return > 0:
-        exposure = subject.specification.risk.sizing.exposure
-        yield f"Halve the exposure of {exposure:g}: it scales drawdown and return alike."
+        sizing = subject.specification.risk.sizing
+        yield (
+            f"Halve the exposure of {sizing.exposure:g}: it scales drawdown and return alike."
+            if isinstance(sizing, FixedSizing)
+            else f"Halve risk.sizing.annual_volatility of {sizing.annual_volatility:g}: it scales drawdown and return."
+        )
     if figures.sharpe > 0 and figures.edge > 0:
         yield "Try the unchanged specification on another symbol; agreement there says more than any retuning here."
     yield "Do not tune parameters on these test blocks: each variant is another trial and raises the bar for all."

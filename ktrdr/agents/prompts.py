@@ -43,8 +43,9 @@ training: {epochs: 60, batch_size: 256, learning_rate: 0.003, \
 patience: 8, seeds: 3}.
 - decision: {enter: 0.55, exit: 0.50, direction: both|long|short, min_bars_between_trades: 0}. Long if p >= enter, \
 closed if p < exit; short mirrored on 1-p.
-- risk: {sizing: {type: fixed, exposure: 1.0}}; stop_loss, take_profit (ATR) and max_holding_bars: none.
-Not available: several symbols, volatility sizing.
+- risk: {sizing: {type: fixed, exposure: 1.0} or {type: volatility_target, annual_volatility: 0.1, lookback: 60}}; \
+stop_loss, take_profit (ATR) and max_holding_bars: none.
+Not available: several symbols.
 
 COSTS. Every fill pays commission, half spread and slippage; a market's round trip is given in basis points. A trade's \
 expected move must be several times that: longer horizons and fewer trades on costly markets.

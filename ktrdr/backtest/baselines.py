@@ -31,6 +31,18 @@ def simulate_buy_and_hold(inputs: EngineInputs) -> Simulation:
     return simulate(inputs.market, _HOLD_THE_MARKET, inputs.charges, inputs.folds, initial_equity=INITIAL_EQUITY)
 
 
+def simulate_strategy(inputs: EngineInputs) -> Simulation:
+    """Trade the strategy's own rules and sizing; the baselines are held against it."""
+    return simulate(
+        inputs.market,
+        inputs.rules,
+        inputs.charges,
+        inputs.folds,
+        wanted_exposure=inputs.wanted_exposure,
+        initial_equity=INITIAL_EQUITY,
+    )
+
+
 def measure_baselines(
     inputs: EngineInputs, buy_and_hold: EquityCurve, metrics: BacktestMetrics, *, seed: int
 ) -> Baselines:
@@ -93,5 +105,6 @@ def trade_at_random_times(
         inputs.folds,
         offsets=generator.integers(0, sizes, size=(n_draws, len(sizes))),
         marks=marks,
+        wanted_exposure=inputs.wanted_exposure,
         initial_equity=INITIAL_EQUITY,
     )

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from ktrdr.backtest.engine import BOTH, LONG_ONLY, NO_MAX_HOLDING, SHORT_ONLY, Charges, Market, Rules
+from ktrdr.backtest.engine import BOTH, LONG_ONLY, NO_MAX_HOLDING, NOTHING_WANTED, SHORT_ONLY, Charges, Market, Rules
 from ktrdr.errors import OperationFailed
 from ktrdr.indicators.compute import average_true_range
 from ktrdr.market.bars import Bars
 from ktrdr.market.costs import CostModel
 from ktrdr.statistics.returns import FloatArray
-from ktrdr.strategy.specification import StrategySpecification
+from ktrdr.statistics.volatility import annual_volatility
+from ktrdr.strategy.specification import FixedSizing, StrategySpecification
 
 ATR_TIMEPERIOD = 14
 
@@ -31,6 +32,7 @@ class EngineInputs:
         charges: What each fill and holding cost.
         folds: int64 (n_folds, 2), first bar and one past the last bar of each fold.
         window: Bars of the folds, ascending.
+        wanted_exposure: Of the strategy's own sizing, as `simulate` takes it.
     """
 
     market: Market
@@ -38,6 +40,7 @@ class EngineInputs:
     charges: Charges
     folds: NDArray[np.int64]
     window: NDArray[np.intp]
+    wanted_exposure: FloatArray
 
 
 def prepare_engine(
@@ -59,6 +62,7 @@ def prepare_engine(
         charges=Charges(fill_bps, costs.financing_long, costs.financing_short),
         folds=folds,
         window=window,
+        wanted_exposure=_known_exposure(specification, bars, window),
     )
 
 
@@ -115,6 +119,26 @@ def _market(
     )
 
 
+def _known_exposure(specification: StrategySpecification, bars: Bars, window: NDArray[np.intp]) -> FloatArray:
+    exposure = wanted_exposure(specification, bars)
+    if len(exposure) > 0:
+        what = "come before risk.sizing.lookback returns are known; use a shorter one or a longer history"
+        _refuse_if_any(np.isnan(exposure[window]), window, bars, "too_few_bars", what)
+    return exposure
+
+
+def wanted_exposure(specification: StrategySpecification, bars: Bars) -> FloatArray:
+    """Return (n_bars,) the exposure that the sizing wants at a decision of each bar, before any maximum.
+
+    NaN where the volatility is not known yet, infinite where nothing moved; empty for a fixed exposure.
+    """
+    sizing = specification.risk.sizing
+    if isinstance(sizing, FixedSizing):
+        return NOTHING_WANTED
+    with np.errstate(divide="ignore"):
+        return sizing.annual_volatility / annual_volatility(bars.close, bars.known_at, lookback=sizing.lookback)
+
+
 def _refuse_if_any(is_bad: NDArray[np.bool_], window: NDArray[np.intp], bars: Bars, reason: str, what: str) -> None:
     if is_bad.any():
         first = datetime.fromtimestamp(int(bars.timestamp[window[np.argmax(is_bad)]]) / 1000, UTC).isoformat()
@@ -128,7 +152,7 @@ def _rules(specification: StrategySpecification) -> Rules:
         enter=float(decision.enter),
         exit=float(decision.exit),
         direction=_DIRECTIONS[decision.direction],
-        exposure=float(risk.sizing.exposure),
+        exposure=float(risk.sizing.exposure if isinstance(risk.sizing, FixedSizing) else risk.sizing.max_exposure),
         stop_loss_atr=math.inf if risk.stop_loss is None else float(risk.stop_loss),
         take_profit_atr=math.inf if risk.take_profit is None else float(risk.take_profit),
         max_holding_bars=NO_MAX_HOLDING if risk.max_holding_bars is None else risk.max_holding_bars,

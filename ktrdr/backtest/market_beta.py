@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ktrdr.backtest.baselines import simulate_buy_and_hold
-from ktrdr.backtest.engine import Simulation, simulate
-from ktrdr.backtest.engine_inputs import ATR_TIMEPERIOD, EngineInputs, prepare_engine
+from ktrdr.backtest.baselines import simulate_buy_and_hold, simulate_strategy
+from ktrdr.backtest.engine import Simulation
+from ktrdr.backtest.engine_inputs import ATR_TIMEPERIOD, EngineInputs, prepare_engine, wanted_exposure
 from ktrdr.backtest.outcome import INITIAL_EQUITY
 from ktrdr.indicators.compute import average_true_range
 from ktrdr.market.bars import Bars
@@ -35,7 +35,7 @@ def measure_market_betas(
 
     Returns:
         One slope per fold; 0.0 where the strategy did not trade, the market did not move, or the rows on which the
-        range of the stops is defined span fewer than three session days.
+        range of the stops and the sizing are defined span fewer than three session days.
     """
     return [_beta(specification, bars, probability, costs) for probability in fitted_probability]
 
@@ -43,12 +43,15 @@ def measure_market_betas(
 def _beta(specification: StrategySpecification, bars: Bars, probability: FloatArray, costs: CostModel) -> float:
     # No stop can be set before the range has settled, whether this strategy has one or not.
     is_fitted = np.isfinite(probability) & np.isfinite(average_true_range(bars.prices(), ATR_TIMEPERIOD))
+    exposure = wanted_exposure(specification, bars)
+    if len(exposure) > 0:
+        is_fitted &= ~np.isnan(exposure)
     if len(np.unique(bars.session_day[is_fitted])) < _FEWEST_DAYS:
         return 0.0
     inputs = prepare_engine(specification, bars, probability, is_fitted.astype(np.int8), costs)
-    own = simulate(inputs.market, inputs.rules, inputs.charges, inputs.folds, initial_equity=INITIAL_EQUITY)
     strategy, market = (
-        _net_returns(simulation, inputs, bars.session_day) for simulation in (own, simulate_buy_and_hold(inputs))
+        _net_returns(simulation, inputs, bars.session_day)
+        for simulation in (simulate_strategy(inputs), simulate_buy_and_hold(inputs))
     )
     centred = market - market.mean()
     squares = float(centred @ centred)

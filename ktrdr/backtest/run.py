@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from ktrdr.backtest.baselines import measure_baselines, simulate_buy_and_hold
-from ktrdr.backtest.engine import Simulation, simulate
-from ktrdr.backtest.engine_inputs import EngineInputs, prepare_engine
+from ktrdr.backtest.baselines import measure_baselines, simulate_buy_and_hold, simulate_strategy
+from ktrdr.backtest.engine import Simulation
+from ktrdr.backtest.engine_inputs import prepare_engine
 from ktrdr.backtest.metrics import measure_backtest
 from ktrdr.backtest.outcome import INITIAL_EQUITY, BacktestOutcome, EquityCurve, Trades
 from ktrdr.backtest.report import BacktestReport, CostReport, WindowReport
@@ -45,7 +45,7 @@ def run_backtest(
     Raises:
         OperationFailed: `no_test_bars`, `prediction_missing` (NaN or outside 0..1 inside a fold),
             `price_unusable`, `half_spread_missing`, `indicator_not_finite` (no ATR where a stop needs one),
-            `too_few_days` (fewer than two session days).
+            `too_few_bars` (no volatility where the sizing needs one), `too_few_days` (fewer than two session days).
         ValueError: Arrays of unequal length, or a fold that is not one run of bars, in order.
     """
     if not len(bars) == len(predictions_by_bar) == len(fold_by_bar):
@@ -59,7 +59,7 @@ def run_backtest(
             "import a longer history",
             reason="too_few_days",
         )
-    simulation = _simulate(inputs)
+    simulation = simulate_strategy(inputs)
     on_lap("backtest.trade", {"bars": len(window), "folds": len(inputs.folds)})
     trades = _trades(simulation, bars, fold_by_bar)
     curve = _curve(simulation, bars, fold_by_bar, window)
@@ -75,10 +75,6 @@ def run_backtest(
         window=_window_report(bars, curve, n_folds=len(inputs.folds)),
     )
     return BacktestOutcome(report=report, trades=trades, equity=curve, buy_and_hold=held)
-
-
-def _simulate(inputs: EngineInputs) -> Simulation:
-    return simulate(inputs.market, inputs.rules, inputs.charges, inputs.folds, initial_equity=INITIAL_EQUITY)
 
 
 def _curve(simulation: Simulation, bars: Bars, fold_by_bar: NDArray[np.int8], window: NDArray[np.intp]) -> EquityCurve:

@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ktrdr.errors import OperationFailed
 from ktrdr.features.inputs import FeatureInputs
 from ktrdr.fuzzy.shape import Shape
 from ktrdr.fuzzy.variable import FuzzyVariable, fit_partition
@@ -93,6 +94,27 @@ class FuzzyEncoder:
             for set_name, column in zip(variable.set_names, range(start, stop), strict=True):
                 shares[f"{variable.name}.{set_name}"] = float(belongs[:, column].mean())
         return shares
+
+    def refuse_empty_sets(self, inputs: FeatureInputs, rows: NDArray[np.intp]) -> None:
+        """Return if some of `rows` belong to every set; arguments and belonging as of `coverage`.
+
+        Raises:
+            OperationFailed: `fuzzy_set_empty`, with every such set and where the values of its input lie.
+        """
+        shares = self.coverage(inputs, rows)
+        lowest, highest = inputs.values[rows].min(axis=0), inputs.values[rows].max(axis=0)
+        empty = [
+            f"fuzzy_sets.{variable.name}.sets.{name} (its input lies in {lowest[column]:.4g} to {highest[column]:.4g})"
+            for column, variable in enumerate(self.variables)
+            for name in variable.set_names
+            if shares[f"{variable.name}.{name}"] == 0.0
+        ]
+        if empty:
+            raise OperationFailed(
+                f"none of the {len(rows)} fitted rows belongs to {', '.join(empty)}: move the points to where the "
+                "values are, remove the set, or use a partition",
+                reason="fuzzy_set_empty",
+            )
 
     def to_dict(self) -> dict[str, object]:
         """Return a JSON document from which `from_dict` makes an equal encoder."""

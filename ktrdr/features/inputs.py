@@ -40,9 +40,11 @@ def compute_inputs(specification: StrategySpecification, bars: Bars) -> FeatureI
     counted in higher bars, less the first one, which the start of the series may have cut.
 
     Raises:
-        OperationFailed: `no_volume`, an indicator needs volume and the series has none; `too_few_bars`, the
-            warm-up leaves no bar; `indicator_not_finite`, a value after the warm-up is NaN or infinite.
+        OperationFailed: `constant_prices`, no close differs from another; `no_volume`, an indicator needs volume and
+            the series has none; `too_few_bars`, the warm-up leaves no bar; `indicator_not_finite`, a value after the
+            warm-up is NaN or infinite.
     """
+    _check_prices(bars)
     _check_volume(specification, bars)
     prices = bars.prices()
     outputs, first_row = _indicator_outputs(specification, bars)
@@ -93,6 +95,15 @@ def _indicator_outputs(
         outputs[identifier] = {name: source.at_each_bar(values, len(bars)) for name, values in found.items()}
         first_row = max(first_row, int(source.known_row[warmup]))
     return outputs, first_row
+
+
+def _check_prices(bars: Bars) -> None:
+    if len(bars) > 1 and bars.close.min() == bars.close.max():
+        raise OperationFailed(
+            f"all {len(bars)} closes of {bars.symbol} {bars.timeframe} are {bars.close[0]:g}; nothing can be learned "
+            "or traded where no price moves: import bars whose prices move, or change market.symbols",
+            reason="constant_prices",
+        )
 
 
 def _check_volume(specification: StrategySpecification, bars: Bars) -> None:

@@ -4,6 +4,7 @@ They read the raw document, so that they are checked, and their faults listed, e
 what is not of the expected kind is left to the field rules and skipped here.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 
 from ktrdr.indicators.catalogue import CATALOGUE, IndicatorType
@@ -17,6 +18,11 @@ from ktrdr.strategy.sections import (
 from ktrdr.strategy.wording import did_you_mean, is_number, shown
 
 _MOVES_WITH_PRICE = ("price", "price_difference")
+# The odds of a win that a network can hardly ever see at more than this multiple of those without skill.
+_ODDS_WITHIN_REACH = 2.5
+# A walk leaves barriers of a and b average true ranges within 4ab bars in about 7 of 8 cases: only then do the
+# barriers, and not the time-outs, say how often a trade wins.
+_BARS_TO_A_BARRIER = 4.0
 
 
 def consistency_faults(document: Mapping[str, object]) -> list[str]:
@@ -30,6 +36,7 @@ def consistency_faults(document: Mapping[str, object]) -> list[str]:
         *_timeframe_faults(document, indicators),
         *_decision_faults(document),
         *_label_faults(document),
+        *_reach_faults(document),
     ]
 
 
@@ -170,3 +177,27 @@ def _label_faults(document: Mapping[str, object]) -> Iterator[str]:
             f"labels.take_profit: {profit:g} differs from labels.stop_loss {loss:g}; with decision.direction both "
             "the barriers must be equal (with long or short they may differ)"
         )
+
+
+def _reach_faults(document: Mapping[str, object]) -> Iterator[str]:
+    labels, decision = _mapping(document.get("labels")), _mapping(document.get("decision"))
+    if labels.get("type") != "triple_barrier" or decision.get("direction") not in ("long", "short"):
+        return
+    target, stop, horizon = labels.get("take_profit"), labels.get("stop_loss"), labels.get("horizon")
+    enter = decision.get("enter", DecisionSpecification().enter)
+    if not (is_number(target) and is_number(stop) and is_number(horizon) and is_number(enter)):
+        return
+    if not (0 < stop < target < 1e6 and 0.5 <= enter < 1 and horizon >= _BARS_TO_A_BARRIER * target * stop):
+        return
+    odds = _ODDS_WITHIN_REACH * stop / target
+    if enter <= odds * (1 - enter):
+        return
+    nearest = max(stop, math.floor(100 * _ODDS_WITHIN_REACH * stop * (1 - enter) / enter) / 100)
+    remedies = [f"lower labels.take_profit to {nearest:g} or less", "raise labels.stop_loss"]
+    if odds >= 1:
+        remedies.insert(0, f"lower decision.enter to {math.floor(100 * odds / (1 + odds)) / 100:g} or less")
+    yield (
+        f"decision.enter: {enter:g} can hardly ever be reached: with labels.take_profit {target:g} and "
+        f"labels.stop_loss {stop:g} a trade without skill wins in {stop / (target + stop):.0%} of cases "
+        f"(stop_loss / (take_profit + stop_loss)); {' or '.join(remedies)}"
+    )

@@ -9,7 +9,6 @@ from pydantic_core import ErrorDetails
 from ktrdr.strategy.sections import (
     IDENTIFIER_PATTERN,
     NAME_PATTERN,
-    NOT_AVAILABLE_YET,
     REFERENCE_PATTERN,
     SYMBOL_PATTERN,
     AnfisSpecification,
@@ -24,9 +23,12 @@ from ktrdr.strategy.sections import (
     ShapeSpecification,
     TrainingSpecification,
     TripleBarrierLabels,
+    VolatilityTargetSizing,
 )
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.wording import did_you_mean, shown
+
+_Location = tuple[int | str, ...]
 
 _LABEL_TYPES: Mapping[str, type[BaseModel]] = {
     "triple_barrier": TripleBarrierLabels,
@@ -34,9 +36,11 @@ _LABEL_TYPES: Mapping[str, type[BaseModel]] = {
     "first_move": FirstMoveLabels,
 }
 _MODEL_TYPES: Mapping[str, type[BaseModel]] = {"mlp": MlpSpecification, "anfis": AnfisSpecification}
-_UNIONS: Mapping[str, Mapping[str, type[BaseModel]]] = {"labels": _LABEL_TYPES, "model": _MODEL_TYPES}
-_LATER = {
-    "risk.sizing.type": ("volatility",),
+_SIZING_TYPES: Mapping[str, type[BaseModel]] = {"fixed": FixedSizing, "volatility_target": VolatilityTargetSizing}
+_UNIONS: Mapping[_Location, Mapping[str, type[BaseModel]]] = {
+    ("labels",): _LABEL_TYPES,
+    ("model",): _MODEL_TYPES,
+    ("risk", "sizing"): _SIZING_TYPES,
 }
 _SECTIONS: Mapping[tuple[str, ...], type[BaseModel]] = {
     (): StrategySpecification,
@@ -51,7 +55,8 @@ _SECTIONS: Mapping[tuple[str, ...], type[BaseModel]] = {
     ("training",): TrainingSpecification,
     ("decision",): DecisionSpecification,
     ("risk",): RiskSpecification,
-    ("risk", "sizing"): FixedSizing,
+    ("risk", "sizing", "fixed"): FixedSizing,
+    ("risk", "sizing", "volatility_target"): VolatilityTargetSizing,
 }
 _PATTERNS = {
     NAME_PATTERN: "3 to 64 of a-z, 0-9 and _, beginning with a letter",
@@ -60,7 +65,6 @@ _PATTERNS = {
     SYMBOL_PATTERN: "1 to 32 of A-Z, 0-9, '.', '_' and '-', beginning with a letter",
 }
 
-_Location = tuple[int | str, ...]
 _MAXIMUM_FAULTS = 200
 _FAULT_CHARACTERS = 1_000
 
@@ -78,8 +82,10 @@ def _place(found: ErrorDetails) -> _Location:
 
 def _path(location: _Location) -> str:
     """Return `labels.horizon` for ("labels", "triple_barrier", "horizon"): the union's tag is no part of the file."""
-    if len(location) > 1 and location[1] in _UNIONS.get(str(location[0]), ()):
-        location = (location[0], *location[2:])
+    for union, types in _UNIONS.items():
+        n = len(union)
+        if location[:n] == union and len(location) > n and location[n] in types:
+            location = (*union, *location[n + 1 :])
     path = ""
     for part in location:
         if part == "[key]":
@@ -119,10 +125,7 @@ def _fields_at(location: _Location) -> list[str]:
 
 
 def _wrong_choice(found: ErrorDetails) -> str:
-    path = _path(found["loc"])
     value = found["input"]
-    if isinstance(value, str) and value in _LATER.get(path, ()):
-        return f"{shown(value)} {NOT_AVAILABLE_YET}; allowed is {found['ctx']['expected']}"
     expected = found["ctx"]["expected"]
     guess = did_you_mean(value, [choice.strip("'") for choice in expected.replace(" or ", ", ").split(", ")])
     return f"{shown(value)} is not allowed;{guess} allowed is {expected}"
@@ -133,8 +136,7 @@ def _missing(found: ErrorDetails) -> str:
 
 
 def _wrong_tag(found: ErrorDetails) -> str:
-    union = str(found["loc"][0])
-    types = _UNIONS[union]
+    types = _UNIONS[found["loc"]]
     allowed = " or ".join(types)
     raw = found["input"]
     value = raw.get("type") if isinstance(raw, Mapping) else None

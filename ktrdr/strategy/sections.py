@@ -4,15 +4,17 @@ Scalars are strict: `true` is no number and `"60"` is no integer, because a YAML
 something else. Bounds keep a file from exhausting the machine that trains it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
+    Tag,
     ValidationError,
     field_validator,
     model_serializer,
@@ -38,7 +40,6 @@ SYMBOL_PATTERN = f"^{market_series.SYMBOL_PATTERN.pattern}$"
 
 PRICE_COLUMNS = ("open", "high", "low", "close")
 HIGHER_TIMEFRAMES = tuple(each.value for each in min(Timeframe, key=lambda each: each.milliseconds).longer)
-NOT_AVAILABLE_YET = "is not available yet"
 
 Identifier = Annotated[str, Field(pattern=IDENTIFIER_PATTERN)]
 Reference = Annotated[str, Field(pattern=REFERENCE_PATTERN)]
@@ -312,10 +313,38 @@ class FixedSizing(Section):
     exposure: Annotated[float, Field(strict=True, gt=0.0, le=1.0, allow_inf_nan=False)] = 1.0
 
 
+class VolatilityTargetSizing(Section):
+    """At entry the exposure at which the position's volatility would be the wanted one; at most `max_exposure`."""
+
+    type: Literal["volatility_target"]
+    annual_volatility: Annotated[float, number(0.01, 2.0)] = 0.10
+    lookback: Annotated[int, whole(5, 1000)] = 60
+    max_exposure: Annotated[float, Field(strict=True, gt=0.0, le=1.0, allow_inf_nan=False)] = 1.0
+
+
+def type_or(default: str) -> Callable[[object], object]:
+    """Return what reads the tag of a union's member whose `type` may be left out."""
+
+    def read(raw: object) -> object:
+        return raw.get("type", default) if isinstance(raw, Mapping) else getattr(raw, "type", default)
+
+    return read
+
+
+Model = Annotated[
+    Annotated[MlpSpecification, Tag("mlp")] | Annotated[AnfisSpecification, Tag("anfis")],
+    Discriminator(type_or("mlp")),
+]
+Sizing = Annotated[
+    Annotated[FixedSizing, Tag("fixed")] | Annotated[VolatilityTargetSizing, Tag("volatility_target")],
+    Discriminator(type_or("fixed")),
+]
+
+
 class RiskSpecification(Section):
     """Size, protective stop and target (both in ATR of the decision bar), longest holding."""
 
-    sizing: FixedSizing = FixedSizing()
+    sizing: Sizing = FixedSizing()
     stop_loss: AtrMultiple | None = None
     take_profit: AtrMultiple | None = None
     max_holding_bars: Bars | None = None

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from ktrdr.errors import StrategyInvalid
 from ktrdr.market.timeframe import Timeframe
@@ -22,11 +21,13 @@ from ktrdr.strategy.sections import (
     IndicatorSpecification,
     MarketSpecification,
     MlpSpecification,
+    Model,
     RiskSpecification,
     Section,
     ShapeSpecification,
     TrainingSpecification,
     TripleBarrierLabels,
+    VolatilityTargetSizing,
 )
 
 __all__ = [
@@ -47,19 +48,10 @@ __all__ = [
     "StrategySpecification",
     "TrainingSpecification",
     "TripleBarrierLabels",
+    "VolatilityTargetSizing",
 ]
 
 Labels = Annotated[TripleBarrierLabels | ForwardReturnLabels | FirstMoveLabels, Field(discriminator="type")]
-
-
-def _model_type(raw: object) -> object:
-    """Return the tag of a model; one that names none is an `mlp`."""
-    return raw.get("type", "mlp") if isinstance(raw, Mapping) else getattr(raw, "type", "mlp")
-
-
-Model = Annotated[
-    Annotated[MlpSpecification, Tag("mlp")] | Annotated[AnfisSpecification, Tag("anfis")], Discriminator(_model_type)
-]
 
 
 class StrategySpecification(Section):

@@ -116,7 +116,8 @@ def train_strategy(
     Raises:
         InvalidInput: `seed` is negative.
         OperationFailed: The strategy cannot be trained on these bars: `too_few_bars`, `no_labels`,
-            `single_class_labels`, `fuzzy_set_degenerate`, `training_diverged`; `leak_found`, a fault of ours.
+            `single_class_labels`, `constant_prices`, `fuzzy_set_degenerate`, `fuzzy_set_empty`, `training_diverged`;
+            `leak_found`, a fault of ours.
     """
     if seed < 0:
         raise InvalidInput(f"need a seed >= 0, was {seed!r}", reason="invalid_seed")
@@ -188,7 +189,10 @@ def _prepare_parts(
     no_bars = np.empty(0, dtype=np.intp)
     final = prepare_part(specification, inputs, labels, name="the final model", training=training, test_bars=no_bars)
     on_lap("training.final_part", _row_counts(final))
-    return folds, [*parts, final]
+    parts.append(final)
+    # A rare set may be empty in one fold; one that is empty in all of them is a mistake in the file.
+    final.encoder.refuse_empty_sets(inputs, np.unique(np.concatenate([part.training.fitted for part in parts])))
+    return folds, parts
 
 
 def _row_counts(part: TrainingPart) -> dict[str, int]:

@@ -21,6 +21,7 @@ class Bar:
     probability: float
     atr: float
     fill_bps: float
+    wanted_exposure: float | None = None
 
 
 @dataclass
@@ -138,7 +139,10 @@ def rate_of(account: Account, plan: Plan) -> float:
 
 
 def enter(account: Account, bar: Bar, before: Bar, side: int, plan: Plan) -> None:
-    quantity = plan.exposure * account.cash / bar.open
+    share = plan.exposure
+    if before.wanted_exposure is not None and before.wanted_exposure < share:
+        share = before.wanted_exposure
+    quantity = share * account.cash / bar.open
     account.trade = PlainTrade(
         side=side,
         entry_bar=bar.index,

@@ -272,3 +272,59 @@ def test_folds_out_of_order_or_of_another_length_are_refused(change):
     probability, fold = signal(bars)
     with pytest.raises(ValueError, match="need"):
         run_backtest(specification(), bars, probability, change(fold), COSTS)
+
+
+def volatility_sized(**changes):
+    sizing = {"type": "volatility_target", "annual_volatility": 0.05, "lookback": 40, "max_exposure": 0.6}
+    return specification(risk={"stop_loss": 2.0, "take_profit": 4.0, "sizing": sizing | changes})
+
+
+def bars_calm_then_wild():
+    bars = weekday_bars()
+    amplitude = np.where(np.arange(len(bars)) // 250 % 2, 2.0, 0.4)  # in turns far below and far above the target
+    close = 1.1 * np.exp(np.cumsum(np.diff(np.log(bars.close), prepend=np.log(1.1)) * amplitude))
+    ratio = close / bars.close
+    return dataclasses.replace(bars, open=bars.open * ratio, high=bars.high * ratio, low=bars.low * ratio, close=close)
+
+
+def test_a_volatility_target_sizes_every_entry_by_what_its_decision_knew():
+    bars = bars_calm_then_wild()
+    outcome = run_backtest(volatility_sized(), bars, *signal(bars), COSTS)
+    trades = outcome.trades
+    squares = pd.Series(bars.close).pct_change() ** 2
+    years = (bars.known_at - bars.known_at[0]) / (365.25 * 24 * HOUR)
+    decided = np.searchsorted(bars.timestamp, trades.entry_time) - 1
+    volatility = np.sqrt(squares.rolling(40).mean().to_numpy()[decided] * decided / years[decided])
+    expected = np.minimum(0.6, 0.05 / volatility)
+    assert trades.quantity * trades.entry_price / trades.entry_equity == pytest.approx(expected, rel=1e-9)
+    assert 5 < (expected == 0.6).sum() < len(trades) - 30
+    assert INITIAL_EQUITY + trades.net.sum() == pytest.approx(outcome.equity.equity[-1], abs=1e-6)
+    # Who holds the market holds it whole, and random entries scale with the target.
+    fixed = run_backtest(specification(), bars, *signal(bars), COSTS)
+    assert np.array_equal(outcome.buy_and_hold.equity, fixed.buy_and_hold.equity)
+    halved = run_backtest(volatility_sized(annual_volatility=0.025, max_exposure=0.3), bars, *signal(bars), COSTS)
+    means = [each.report.baselines.random_entry.total_return_mean for each in (outcome, halved)]
+    assert means[1] == pytest.approx(means[0] / 2, rel=0.05)
+
+
+def test_the_future_changes_no_size_and_a_volatility_not_known_yet_is_refused():
+    bars = bars_calm_then_wild()
+    probability, fold = signal(bars)
+    whole = run_backtest(volatility_sized(), bars, probability, fold, COSTS)
+    cut = len(bars) - 150
+    part = run_backtest(volatility_sized(), bars.slice(0, cut), probability[:cut], fold[:cut], COSTS)
+    assert np.array_equal(part.equity.equity[:-1], whole.equity.equity[: len(part.equity) - 1])
+    assert np.array_equal(part.trades.quantity[:-1], whole.trades.quantity[: len(part.trades) - 1])
+    with pytest.raises(OperationFailed, match=r"use a shorter one or a longer history") as failure:
+        run_backtest(volatility_sized(lookback=400), bars, probability, fold, COSTS)
+    assert failure.value.reason == "too_few_bars"
+
+
+def test_where_nothing_moves_the_maximum_bounds_the_exposure():
+    bars = weekday_bars(900)
+    _, fold = signal(bars)
+    flat = np.ones(900)
+    still = dataclasses.replace(bars, open=flat, high=flat * 1.01, low=flat * 0.99, close=flat)
+    outcome = run_backtest(volatility_sized(), still, np.where(fold > 0, 0.9, np.nan), fold, COSTS)
+    assert len(outcome.trades) >= 5
+    assert outcome.trades.quantity == pytest.approx(0.6 * outcome.trades.entry_equity)

@@ -120,3 +120,15 @@ def test_the_beta_of_a_strategy_is_the_share_of_the_market_that_it_holds():
     assert betas[:2] == pytest.approx([0.5, -0.5], abs=0.03)
     assert abs(betas[2]) < 0.1
     assert betas[3] == 0.0
+
+
+def test_the_beta_of_a_volatility_target_is_measured_where_the_volatility_is_known():
+    bars = weekday_bars(1200)
+    long = np.where(np.arange(len(bars)) < 800, 0.9, np.nan)
+    sizing = {"type": "volatility_target", "annual_volatility": 0.01, "lookback": 300, "max_exposure": 1.0}
+    (beta,) = measure_market_betas(specification(risk={"sizing": sizing}), bars, [long], FREE)
+    # One entry, at the first bar that knows 300 returns; hourly steps of 0.1 % over a year of working days.
+    volatility = np.std(np.diff(np.log(bars.close[:301]))) * np.sqrt(
+        300 / ((bars.known_at[300] - bars.known_at[0]) / 3.15576e10)
+    )
+    assert beta == pytest.approx(0.01 / volatility, rel=0.05)

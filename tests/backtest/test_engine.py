@@ -12,6 +12,7 @@ from ktrdr.backtest.engine import (
     BOTH,
     LONG_ONLY,
     NO_MAX_HOLDING,
+    NOTHING_WANTED,
     SHORT_ONLY,
     Charges,
     Market,
@@ -55,10 +56,11 @@ def market_of(rows, probability, *, atr=1.0, opened=None, known=None, half_sprea
     )
 
 
-def trade(market, plan, *, folds=None, fill_bps=0.0):
+def trade(market, plan, *, folds=None, fill_bps=0.0, wanted_exposure=NOTHING_WANTED):
     folds = np.array([[0, len(market.close)]] if folds is None else folds, dtype=np.int64)
     charges = Charges(fill_bps, plan.financing_long, plan.financing_short)
-    return simulate(market, rules_of(plan), charges, folds, initial_equity=START)
+    rules = rules_of(plan)
+    return simulate(market, rules, charges, folds, wanted_exposure=wanted_exposure, initial_equity=START)
 
 
 def summary(simulation):
@@ -123,10 +125,11 @@ def random_plan(rng):
     )
 
 
-def slow_simulation(market, chosen, folds, fill_bps):
+def slow_simulation(market, chosen, folds, fill_bps, wanted):
     spread = market.half_spread_bps if len(market.half_spread_bps) else np.zeros(len(market.close))
     columns = (market.timestamp, market.known_at, market.open, market.high, market.low, market.close)
-    rows = zip(*columns, market.probability, market.atr, fill_bps + spread, strict=True)
+    wanted = wanted if len(wanted) else np.full(len(spread), np.inf)
+    rows = zip(*columns, market.probability, market.atr, fill_bps + spread, wanted, strict=True)
     bars = [Bar(index, *(value.item() for value in row)) for index, row in enumerate(rows)]
     account = Account(cash=START)
     marks = [mark for first, stop in folds for mark in trade_fold(account, bars[first:stop], chosen)]
@@ -144,8 +147,10 @@ def test_engine_trades_like_a_slow_account_written_from_the_rules(seed, on_a_gri
     folds = [(first, cut), (cut, n_bars)] if first < cut else [(cut, n_bars)]
     fill_bps = float(rng.choice([0.0, 3.0, 150.0]))
 
-    fast = trade(market, chosen, folds=folds, fill_bps=fill_bps)
-    history, marks = slow_simulation(market, chosen, folds, fill_bps)
+    wanted = rng.choice([0.1, 0.4, 0.9, np.inf], n_bars) if rng.random() < 0.5 else NOTHING_WANTED
+
+    fast = trade(market, chosen, folds=folds, fill_bps=fill_bps, wanted_exposure=wanted)
+    history, marks = slow_simulation(market, chosen, folds, fill_bps, wanted)
 
     assert summary(fast) == [
         (each.entry_bar, each.exit_bar, each.side, each.exit_price, each.reason) for each in history

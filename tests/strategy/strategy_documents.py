@@ -77,6 +77,15 @@ def _variable(draw, identifier, type_name):
     return document
 
 
+_sizing = st.one_of(
+    st.fixed_dictionaries({"exposure": _numbers(1e-6, 1)}),
+    st.fixed_dictionaries(
+        {"type": st.just("volatility_target")},
+        optional={"annual_volatility": _numbers(0.01, 2), "lookback": st.integers(5, 1000)},
+    ),
+)
+
+
 @st.composite
 def valid_documents(draw):
     """Any document that the validator must accept, sections left out at random."""
@@ -112,6 +121,6 @@ def valid_documents(draw):
         "model": {"type": "mlp", "hidden": draw(st.lists(st.integers(1, 256), min_size=1, max_size=4))},
         "training": {"learning_rate": draw(_numbers(1e-6, 0.5)), "epochs": draw(st.integers(1, 500))},
         "decision": {"enter": enter, "exit": draw(_numbers(0, enter))},
-        "risk": {"stop_loss": draw(_numbers(0.1, 50)), "sizing": {"exposure": draw(_numbers(1e-6, 1))}},
+        "risk": {"stop_loss": draw(_numbers(0.1, 50)), "sizing": draw(_sizing)},
     }
     return document | {name: raw for name, raw in optional.items() if draw(st.booleans())}

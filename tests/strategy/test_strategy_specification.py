@@ -79,9 +79,13 @@ def test_other_kinds_of_a_part_change_the_hash_too():
         ("risk", {}),
         ("risk", {"stop_loss": 4.0}),
         ("risk", {"take_profit": 4.0}),
+        ("risk", {"sizing": {"type": "volatility_target"}}),
+        ("risk", {"sizing": {"type": "volatility_target", "annual_volatility": 0.2}}),
+        ("risk", {"sizing": {"type": "volatility_target", "lookback": 61}}),
+        ("risk", {"sizing": {"type": "volatility_target", "max_exposure": 0.5}}),
     ]:
         hashes.add(validate_strategy(example_document() | {part: raw}).configuration_sha256())
-    assert len(hashes) == 5
+    assert len(hashes) == 9
 
 
 @settings(max_examples=30, deadline=None)

@@ -105,7 +105,11 @@ def test_the_designs_example_is_read_with_its_own_values_and_the_stated_defaults
         ("decision/enter", 1.0, ": 1.0 is not below 1"),
         ("decision/enter", 0.49, ": 0.49 is below the minimum 0.5"),
         ("decision/exit", 0.56, ": 0.56 is above decision.enter 0.55"),
-        ("risk/sizing/type", "volatility", ": 'volatility' is not available yet"),
+        ("risk/sizing/type", "volatility", ": 'volatility' is not allowed; did you mean 'volatility_target'?"),
+        ("risk/sizing", {"type": "volatility_target", "lookback": 4}, "risk.sizing.lookback: 4 is below the minimum 5"),
+        ("risk/sizing", {"type": "volatility_target", "max_exposure": 2}, "risk.sizing.max_exposure: 2 is above the"),
+        ("risk/sizing", {"type": "volatility_target", "exposure": 1}, "risk.sizing.exposure: unknown field;"),
+        ("risk/sizing", {"lookback": 60}, "risk.sizing.lookback: unknown field; allowed are type, exposure"),
         ("risk/stop_loss", float("nan"), ": nan is not a finite number"),
         ("risk/sizing/exposure", 2, ": 2 is above the maximum 1"),
     ],
@@ -309,3 +313,38 @@ def test_yaml_written_for_people_keeps_numbers_plain_and_the_files_order():
     ]
     assert list(document["fuzzy_sets"]) == ["rsi", "trend", "place"]
     assert document["indicators"]["rsi"] == {"type": "RSI", "timeperiod": 14}
+
+
+def one_sided(direction="long", horizon=24, take_profit=3.0, stop_loss=1.0, **decision):
+    document = example_document()
+    barriers = {"horizon": horizon, "take_profit": take_profit, "stop_loss": stop_loss}
+    document["labels"] = {"type": "triple_barrier", **barriers}
+    document["decision"] = {"direction": direction, **decision}
+    return document
+
+
+@pytest.mark.parametrize("direction", ["long", "short"])
+def test_a_probability_far_above_that_of_a_trade_without_skill_is_refused_with_what_to_change(direction):
+    (fault,) = faults_of(one_sided(direction))
+    assert fault == (
+        "decision.enter: 0.55 can hardly ever be reached: with labels.take_profit 3 and labels.stop_loss 1 a trade "
+        "without skill wins in 25% of cases (stop_loss / (take_profit + stop_loss)); lower labels.take_profit to 2.04 "
+        "or less or raise labels.stop_loss"
+    )
+    (fault,) = faults_of(one_sided(direction, take_profit=2.2, enter=0.6))
+    assert "; lower decision.enter to 0.53 or less or lower labels.take_profit to 1.66 or less or raise" in fault
+    for mended in ({"take_profit": 2.2, "enter": 0.53}, {"take_profit": 1.66, "enter": 0.6}):
+        validate_strategy(one_sided(direction, **mended))
+
+
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        {"horizon": 11},  # time-outs decide, not the barriers
+        {"take_profit": 1.0, "stop_loss": 3.0},
+        {"take_profit": 2.0, "enter": 0.55},
+        {"take_profit": 1.0, "enter": 0.9},
+    ],
+)
+def test_a_probability_within_reach_is_not_refused(allowed):
+    validate_strategy(one_sided(**allowed))

@@ -233,3 +233,28 @@ def test_a_calendar_block_without_bars_is_refused():
 def test_a_negative_seed_is_refused():
     with pytest.raises(InvalidInput, match="seed >= 0, was -1"):
         train(strategy(), WALK, seed=-1)
+
+
+def test_a_set_that_no_fitted_row_belongs_to_is_refused_with_where_the_values_are():
+    places = {
+        "high": {"shape": "trapezoid", "points": [-60, -30, 0, 0]},
+        "beyond": {"shape": "gaussian", "points": [40, 10]},
+    }
+    unreachable = strategy(
+        fuzzy_sets={
+            "place": {"input": "place", "sets": places},
+            "change": {"input": "change", "partition": ["down", "up"]},
+        }
+    )
+    pattern = (
+        r"none of the \d+ fitted rows belongs to fuzzy_sets\.place\.sets\.beyond \(its input lies in -98\.42 to -2\.1"
+    )
+    with pytest.raises(OperationFailed, match=pattern) as empty:
+        train(unreachable, WALK)
+    assert empty.value.reason == "fuzzy_set_empty"
+
+
+def test_prices_that_never_move_are_refused_before_anything_is_learned():
+    with pytest.raises(OperationFailed, match=r"all 2000 closes of TEST 1h are 100; .* market\.symbols") as constant:
+        train(strategy(), bars_from_returns(np.zeros(2000)))
+    assert constant.value.reason == "constant_prices"
