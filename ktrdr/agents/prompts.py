@@ -34,7 +34,7 @@ that higher timeframe; several outputs are read as id.output.
 - fuzzy_sets: each {input: id or id.output, and either partition: [names from low to high] (peaks at quantiles of the \
 training rows; robust, prefer it) or sets: {name: {shape: triangle (3 points) | trapezoid (4) | gaussian (mean, sd), \
 points}}}. An indicator marked p is in price units and NEEDS relative_to (close, open, high, low, or another p \
-indicator); the value is then input/reference-1. Names of sets say what is meant: oversold, weak, far.
+indicator); the value is then input/reference-1.
 - labels: {type: triple_barrier, horizon, take_profit, stop_loss} (barriers in ATR, from the next open; symmetric if \
 direction is both), {type: forward_return, horizon} or {type: first_move, threshold} (ATR). horizon in bars, 1-500.
 Optional, with their defaults; leave out what you have no reason to change:
@@ -45,7 +45,6 @@ patience: 8, seeds: 3}.
 closed if p < exit; short mirrored on 1-p.
 - risk: {sizing: {type: fixed, exposure: 1.0} or {type: volatility_target, annual_volatility: 0.1, lookback: 60}}; \
 stop_loss, take_profit (ATR) and max_holding_bars: none.
-Not available: several symbols.
 
 COSTS. Every fill pays commission, half spread and slippage; a market's round trip is given in basis points. A trade's \
 expected move must be several times that: longer horizons and fewer trades on costly markets.

@@ -26,6 +26,8 @@ _OURS_TO_RUN = (IN_FLIGHT, _TABLE.c.application_version == APPLICATION_VERSION)
 _CHILD, _STEPS = _TABLE.alias("child"), SystemSchema.operation_outputs
 _HAS_ENDED = _CHILD.c.status.in_([name for name, status in STATUS_BY_ENGINE_STATUS.items() if status.is_terminal])
 _CHILDREN = _CHILD.c.parent_workflow_id == _TABLE.c.workflow_uuid
+# A worker that is paused in the middle of a write keeps its row locked, and nobody could take the operation over.
+_NO_LONG_PAUSE = sa.text("SET LOCAL idle_in_transaction_session_timeout = '3s'")
 # `marks`: how many steps and ended children an operation has. Any other number than before, and it got on.
 _RUN_BY = sa.select(
     _TABLE.c.workflow_uuid,
@@ -154,6 +156,8 @@ class Ownership:
         with self._engine.begin() as connection:
             if self._is_sqlite:
                 connection.execute(sa.text("BEGIN IMMEDIATE"))  # pysqlite would begin at the update, after the reading
+            else:
+                connection.execute(_NO_LONG_PAUSE)
             if not _is_held(connection, owner, operation_id, lock=not self._is_sqlite):
                 return False
             present = connection.execute(sa.select(_TABLE.c.attributes).where(row)).scalar_one()
