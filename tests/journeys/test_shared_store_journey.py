@@ -7,12 +7,11 @@ import pytest
 from fakes.ftp_server import PASSWORD, FtpServer
 from user_workspace import Workspace
 
-from ktrdr.agents.records import ASSESSMENT_FILE
 from ktrdr.config import load_settings
-from ktrdr.jobs.files import BACKTEST_FILES, TRAINING_FILES
+from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, TRAINING_FILES
 from ktrdr.jobs.stores import open_job_stores
 
-FILES = {"strategy.yaml", "design.json", *TRAINING_FILES, *BACKTEST_FILES, ASSESSMENT_FILE}
+FILES = {"strategy.yaml", "design.json", *TRAINING_FILES, *BACKTEST_FILES, *ASSESSMENT_FILES}
 
 
 @pytest.fixture
