@@ -33,7 +33,8 @@ HEAVY = {
 # Our own modules that pull such a package in; only these importers put them off.
 HEAVY_OF_OURS = {
     "cli": "ktrdr.",  # --help must be quick
-    "agents": "ktrdr.agents.llm.",  # pydantic-ai and two SDKs: only a worker that speaks to a language model
+    # pydantic-ai and two SDKs: only a worker that asks a language model. Compiled code: only who stores a strategy.
+    "agents": ("ktrdr.agents.llm.", "ktrdr.evaluation.firewall"),
     # A command that finds a server does not pay for the app, nor one on SQLite for the leases over PostgreSQL.
     "connect": ("ktrdr.connect.hosted_app", "ktrdr.database.engine", "ktrdr.operations.postgres_leases"),
 }

@@ -11,7 +11,6 @@ from ktrdr.agents.records import DESIGN_FILE, DesignRecord
 from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
 from ktrdr.errors import Conflict, StrategyInvalid
-from ktrdr.evaluation.firewall import recipe_of, refuse_leaks
 from ktrdr.indicators.catalogue import CATALOGUE
 from ktrdr.market.store import BarStore
 from ktrdr.strategy.specification import StrategySpecification
@@ -82,6 +81,8 @@ class DesignIntake:
             InvalidInput: Something does (`leak_found`).
             NotFound: The market is not stored.
         """
+        from ktrdr.evaluation.firewall import recipe_of, refuse_leaks
+
         bars = self._bars.load_research(specification.symbol, specification.timeframe)
         refuse_leaks(specification.name, recipe_of(specification), bars)
 

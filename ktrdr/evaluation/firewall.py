@@ -19,8 +19,8 @@ from ktrdr.features.inputs import FeatureInputs, compute_inputs
 from ktrdr.labels.label import Labels, make_labels
 from ktrdr.market.bars import Bars, FloatArray
 from ktrdr.strategy.specification import StrategySpecification
-from ktrdr.training.parts import usable_rows
 from ktrdr.training.purging import Leak, find_split_leak
+from ktrdr.training.rows import usable_rows
 from ktrdr.training.scaling import FeatureScaling
 from ktrdr.training.splits import Fold, RowArray, block_bounds, walk_forward
 

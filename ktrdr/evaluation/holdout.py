@@ -18,7 +18,7 @@ from ktrdr.market.store import BarStore
 from ktrdr.statistics.returns import FloatArray
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.training.model import TrainedModel
-from ktrdr.training.parts import usable_rows
+from ktrdr.training.rows import usable_rows
 from ktrdr.training.splits import split_training_part
 
 

@@ -21,7 +21,7 @@ from ktrdr.training.fold_predictor import FoldPredictor
 from ktrdr.training.model import ModelDescription, TrainedModel
 from ktrdr.training.network import column_names, make_stack
 from ktrdr.training.nulls import N_SHIFTS, measure_nulls
-from ktrdr.training.parts import TrainingPart, prepare_part, usable_rows
+from ktrdr.training.parts import TrainingPart, prepare_part
 from ktrdr.training.predictions import Predictions
 from ktrdr.training.purging import require_purged
 from ktrdr.training.report import (
@@ -34,6 +34,7 @@ from ktrdr.training.report import (
     RulesReport,
     TrainingReport,
 )
+from ktrdr.training.rows import usable_rows
 from ktrdr.training.rules import read_rules
 from ktrdr.training.splits import Fold, RowArray, block_bounds, split_training_part, walk_forward
 

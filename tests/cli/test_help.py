@@ -82,3 +82,11 @@ def test_mistyped_command_is_told_what_was_meant(ktrdr, arguments, meant):
     ended = ktrdr(*arguments)
     assert ended.code == 2
     assert f"Did you mean '{meant}'?" in ended.stderr
+
+
+def test_a_server_and_a_worker_start_without_what_only_jobs_need():
+    probe = (
+        "import sys, ktrdr.api.app, ktrdr.worker; print([n for n in ('torch', 'numba', 'talib') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

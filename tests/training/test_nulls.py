@@ -8,7 +8,8 @@ from ktrdr.features.inputs import compute_inputs
 from ktrdr.labels.label import make_labels
 from ktrdr.training.calibration import measure_calibration
 from ktrdr.training.nulls import percentile_to_beat, shift_labels
-from ktrdr.training.parts import prepare_part, usable_rows
+from ktrdr.training.parts import prepare_part
+from ktrdr.training.rows import usable_rows
 from ktrdr.training.splits import split_training_part
 from ktrdr.training.train import train_strategy
 

@@ -8,7 +8,8 @@ from ktrdr.errors import OperationFailed
 from ktrdr.features.inputs import compute_inputs
 from ktrdr.labels.label import Labels, make_labels
 from ktrdr.market.bars import Bars
-from ktrdr.training.parts import TrainingPart, prepare_part, usable_rows
+from ktrdr.training.parts import TrainingPart, prepare_part
+from ktrdr.training.rows import usable_rows
 from ktrdr.training.splits import TrainingRows, split_training_part
 
 SPECIFICATION = strategy()

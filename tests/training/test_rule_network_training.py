@@ -5,7 +5,8 @@ from ktrdr.features.inputs import compute_inputs
 from ktrdr.labels.label import make_labels
 from ktrdr.training.artifacts import MODEL_FILE, write_training
 from ktrdr.training.model import read_model
-from ktrdr.training.parts import prepare_part, usable_rows
+from ktrdr.training.parts import prepare_part
+from ktrdr.training.rows import usable_rows
 from ktrdr.training.splits import split_training_part
 from ktrdr.training.train import train_strategy
 

@@ -4,7 +4,7 @@ from training_samples import bars_from_returns, ignore_progress, strategy
 
 from ktrdr.features.inputs import compute_inputs
 from ktrdr.labels.label import make_labels
-from ktrdr.training.parts import usable_rows
+from ktrdr.training.rows import usable_rows
 from ktrdr.training.splits import split_training_part
 from ktrdr.training.surrogate import grow_tree, tree_answers
 from ktrdr.training.train import train_strategy

@@ -24,7 +24,8 @@ from ktrdr.networks.mlp import MlpShape, MlpStack
 from ktrdr.networks.runtime import torch_runtime
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.training.model import mean_probability
-from ktrdr.training.parts import prepare_part, usable_rows
+from ktrdr.training.parts import prepare_part
+from ktrdr.training.rows import usable_rows
 from ktrdr.training.splits import split_training_part
 from ktrdr.training.train import TrainingOutcome, train_strategy
 
