@@ -16,8 +16,8 @@ market: {symbols: [SPX], timeframe: 1d}
 indicators: {rsi: {type: RSI, timeperiod: 7}, day: {type: WEEKDAY}}
 fuzzy_sets:
   rsi: {input: rsi, partition: [low, middle, high]}
-  week: {input: day, sets: {work: {shape: trapezoid, points: [0, 0, 4, 5]},
-                            rest: {shape: trapezoid, points: [4, 5, 6, 6]}}}
+  week: {input: day, sets: {early: {shape: trapezoid, points: [0, 0, 1, 3]},
+                            late: {shape: trapezoid, points: [1, 3, 6, 6]}}}
 labels: {type: forward_return, horizon: 5}
 training: {epochs: 20, seeds: 2}
 """
