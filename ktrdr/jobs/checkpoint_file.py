@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.artifacts.shelf import Shelf
@@ -44,21 +44,24 @@ class CheckpointFile:
         self._due_s = self._clock_s() + self._interval_s
         self._shelf.bring(self._unit)
         try:
-            state = read_checkpoint(self._path.read_bytes(), identity=identity, like=start)
+            kept = read_checkpoint(self._path.read_bytes(), identity=identity, like=start)
         except FileNotFoundError:
             return Recalled(None)
         except CheckpointUnusable as error:
             _logger.warning("%s: %s; the training starts again", self._path, error.message)
-            return Recalled(None, f"started again: {error.message}")
-        _logger.info("%s: the training goes on after epoch %d", self._path, state.epoch)
-        return Recalled(state, f"went on after epoch {state.epoch}")
+            return Recalled(None, note=f"started again: {error.message}")
+        place, n_shifts = f"epoch {kept.state.epoch}", len(kept.null_accuracies)
+        if n_shifts:
+            place += f" and {n_shifts} shifts of the labels"
+        _logger.info("%s: the training goes on after %s", self._path, place)
+        return Recalled(kept.state, kept.null_accuracies, f"went on after {place}")
 
-    def keep(self, state: FitState) -> None:
+    def keep(self, state: FitState, null_accuracies: Sequence[float] = ()) -> None:
         """Write the file, where enough time has gone by for that to cost next to nothing."""
         began_s = self._clock_s()
         if began_s < self._due_s:
             return
-        data = FitCheckpoint(state, self._identity).to_bytes()
+        data = FitCheckpoint(state, self._identity, null_accuracies).to_bytes()
         try:
             self._shelf.write(self._unit, CHECKPOINT_FILE, data)
         except ArtifactsUnavailable as error:

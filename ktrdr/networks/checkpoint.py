@@ -1,7 +1,7 @@
-"""Where an interrupted fit stood, as bytes: tensors and JSON (never pickle)."""
+"""Where an interrupted training stood, as bytes: tensors and JSON (never pickle)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,6 +18,7 @@ from ktrdr.networks.fit import FitState
 
 _KEY = "identity"
 _ADAM = "adam."
+_NULLS = "null_accuracies"
 _OWN = [name.name for name in fields(FitState) if name.name not in ("epoch", "adam")]
 _MOMENTS = [name.name for name in fields(AdamState)]
 # safetensors keeps its metadata in its header, whose length is the first eight bytes.
@@ -26,10 +27,14 @@ _LENGTH_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class FitCheckpoint:
-    """A state, and what must be equal for another process to end where this one would have ended."""
+    """A state, and what must be equal for another process to end where this one would have ended.
+
+    `null_accuracies`: 0..1, of the fits on shifted labels that have ended, in their order.
+    """
 
     state: FitState
     identity: Mapping[str, str]
+    null_accuracies: Sequence[float] = ()
 
     def to_bytes(self) -> bytes:
         """Return the file's content."""
@@ -37,11 +42,12 @@ class FitCheckpoint:
         arrays = {name: _array(getattr(state, name)) for name in _OWN}
         arrays |= {_ADAM + name: _array(getattr(state.adam, name)) for name in _MOMENTS}
         arrays["epoch"] = np.array([state.epoch], dtype=np.int64)
+        arrays[_NULLS] = np.array(self.null_accuracies, dtype=np.float64)
         return bytes(save(arrays, metadata={_KEY: json.dumps(dict(self.identity), sort_keys=True)}))
 
 
-def read_checkpoint(data: bytes, *, identity: Mapping[str, str], like: FitState) -> FitState:
-    """Return the state in a checkpoint of the same fit.
+def read_checkpoint(data: bytes, *, identity: Mapping[str, str], like: FitState) -> FitCheckpoint:
+    """Return what a checkpoint of the same fit holds.
 
     Args:
         data: What `FitCheckpoint.to_bytes` gave out.
@@ -60,7 +66,8 @@ def read_checkpoint(data: bytes, *, identity: Mapping[str, str], like: FitState)
         arrays = load(data)
         moments: dict[str, Any] = {name: _like(getattr(like.adam, name), arrays[_ADAM + name]) for name in _MOMENTS}
         own: dict[str, Any] = {name: _like(getattr(like, name), arrays[name]) for name in _OWN}
-        return FitState(epoch=int(arrays["epoch"][0]), adam=AdamState(**moments), **own)
+        state = FitState(epoch=int(arrays["epoch"][0]), adam=AdamState(**moments), **own)
+        return FitCheckpoint(state, identity, _accuracies(arrays[_NULLS]))
     except (SafetensorError, KeyError, ValueError, IndexError) as error:
         raise CheckpointUnusable(f"the checkpoint is damaged: {type(error).__name__}") from None
 
@@ -73,6 +80,13 @@ def _read_identity(data: bytes) -> dict[str, str]:
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointUnusable(f"the checkpoint is damaged: {type(error).__name__}") from None
     return identity
+
+
+def _accuracies(array: NDArray[np.generic]) -> list[float]:
+    if array.ndim != 1 or array.dtype != np.float64:
+        raise ValueError(f"need float64 (n,), was {array.dtype} {array.shape}")
+    accuracies: list[float] = array.tolist()
+    return accuracies
 
 
 def _array(value: Tensor | NDArray[np.generic]) -> NDArray[np.generic]:

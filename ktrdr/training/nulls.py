@@ -32,7 +32,8 @@ def measure_nulls(
     n_shifts: int,
     seed: int,
     workers: int,
-    on_shifts: Callable[[int], None],
+    known: Sequence[float] = (),
+    on_shifts: Callable[[Sequence[float]], None],
 ) -> Nulls:
     """Fit the same recipe on shifted labels and return what it shows by chance.
 
@@ -51,20 +52,24 @@ def measure_nulls(
         n_shifts: Shifts to fit, >= 1; with fewer than 19 no percentile is as strict as its level says.
         seed: What the offsets and the networks derive from.
         workers: Groups of networks fitted at the same time; the result does not depend on it.
-        on_shifts: Called with the number of shifts fitted so far.
+        known: Accuracies of the first shifts, as `on_shifts` was told them when the same nulls were measured before.
+        on_shifts: Called with the accuracies of the shifts fitted so far, in their order, after each group of them.
 
     Raises:
         OperationFailed: `training_diverged`.
     """
     fitter = _ShiftFitter(stack, folds, rows, labels, settings, seed)
-    firsts = range(0, n_shifts, _SHIFTS_AT_ONCE)
+    firsts = range(len(known), n_shifts, _SHIFTS_AT_ONCE)
     groups = [range(first, min(first + _SHIFTS_AT_ONCE, n_shifts)) for first in firsts]
-    accuracies: list[float] = []
+    accuracies = [*known]
     # Each thread with one of PyTorch's: two of those in one thread wait for each other at every small product.
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    try:
         for of_group in pool.map(fitter.accuracies, groups):
             accuracies += of_group
-            on_shifts(len(accuracies))
+            on_shifts(tuple(accuracies))
+    finally:
+        pool.shutdown(cancel_futures=True)  # whoever is interrupted does not wait for groups that have not begun
     return Nulls(
         majority_class=MajorityClass(
             accuracy=sum(max(part.base_rate, 1 - part.base_rate) for part in folds) / len(folds)

@@ -48,21 +48,25 @@ _PERCENT_AFTER_NULLS = 97.0  # they are most of the work: twenty times the folds
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """Where a fit goes on (None: from the start), and a word about it for whoever watches ("": nothing to say)."""
+    """Where a training goes on (None: from the start), and a word about it for whoever watches ("": nothing to say).
+
+    `null_accuracies`: of the shifts of its nulls that need not be fitted again, the first ones in their order.
+    """
 
     state: FitState | None
+    null_accuracies: Sequence[float] = ()
     note: str = ""
 
 
 class FitMemory(Protocol):
-    """Keeps where a fit stands, so that another process can go on with it."""
+    """Keeps where a training's fits stand, so that another process can go on with them."""
 
     def recall(self, identity: Mapping[str, str], start: FitState) -> Recalled:
         """Return what was kept of the fit of this identity; `start` is its state before the first epoch."""
         ...
 
-    def keep(self, state: FitState) -> None:
-        """Take note of a state, called after every epoch; it must not be changed."""
+    def keep(self, state: FitState, null_accuracies: Sequence[float] = ()) -> None:
+        """Take note of a state, which must not be changed: called after every epoch, and then after groups of nulls."""
         ...
 
 
@@ -73,7 +77,7 @@ class NoMemory:
         """Return the start."""
         return Recalled(None)
 
-    def keep(self, state: FitState) -> None:
+    def keep(self, state: FitState, null_accuracies: Sequence[float] = ()) -> None:
         """Do nothing."""
 
 
@@ -129,12 +133,15 @@ def train_strategy(
     on_lap("training.features", {"bars": len(bars), "inputs": len(inputs.names), "rows": len(rows)})
     folds, parts = _prepare_parts(specification, bars, inputs, labels, rows, on_lap)
     stack = make_stack(specification.model, parts[-1].encoder)
-    fit = _Fit(stack, parts, specification, seed, _identity(specification, bars, seed, threads), memory or NoMemory())
+    identity = _identity(specification, bars, seed, threads, n_shifts)
+    fit = _Fit(stack, parts, specification, seed, identity, memory or NoMemory())
     with torch_runtime(threads):
-        state, words = fit.run(on_progress, on_lap)
-        on_shifts = _null_progress(on_progress, n_shifts, words)
-        nulls = fit.measure_nulls(rows, labels, n_shifts=n_shifts, workers=workers, on_shifts=on_shifts)
-        on_lap("training.nulls", {"shifts": n_shifts, "folds": len(folds), "workers": workers})
+        fitted = fit.run(on_progress, on_lap)
+        state = fitted.state
+        nulls = fit.measure_nulls(fitted, rows, labels, n_shifts=n_shifts, workers=workers, on_progress=on_progress)
+        n_known = len(fitted.null_accuracies)
+        figures = {"shifts": n_shifts - n_known, "first_shift": n_known + 1, "folds": len(folds), "workers": workers}
+        on_lap("training.nulls", figures)
         on_progress(_PERCENT_AFTER_NULLS, "predicting the test blocks")
         predictor = FoldPredictor(specification.model, stack, parts[:-1], state, specification.training.seeds)
         predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
@@ -149,13 +156,16 @@ def train_strategy(
     return TrainingOutcome(report, predictions, fitted_predictions, model)
 
 
-def _identity(specification: StrategySpecification, bars: Bars, seed: int, threads: int) -> dict[str, str]:
+def _identity(
+    specification: StrategySpecification, bars: Bars, seed: int, threads: int, n_shifts: int
+) -> dict[str, str]:
     """Return what a fit must share with another one to go on where that one stood."""
     return {
         **machine_identity(threads),
         "strategy": specification.sha256(),
         "snapshot": bars.snapshot,
         "seed": str(seed),
+        "shifts": str(n_shifts),
     }
 
 
@@ -205,6 +215,15 @@ def _row_counts(part: TrainingPart) -> dict[str, int]:
 
 
 @dataclass(frozen=True, slots=True)
+class _Fitted:
+    """The end of a fit, nulls that are known from before, and words for whoever watches about where it began."""
+
+    state: FitState
+    null_accuracies: Sequence[float]
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Fit:
     """The fit of every part's networks; those of part p and replicate s have the place p * seeds + s."""
 
@@ -215,8 +234,8 @@ class _Fit:
     identity: Mapping[str, str]
     memory: FitMemory
 
-    def run(self, on_progress: ProgressCallback, on_lap: LapCallback) -> tuple[FitState, str]:
-        """Return the end of the fit, and words for whoever watches about where it began."""
+    def run(self, on_progress: ProgressCallback, on_lap: LapCallback) -> _Fitted:
+        """Fit all networks but those of the nulls."""
         training = self.specification.training
         tasks = [
             NetworkTask(f"seed {replicate + 1} of {part.name}", NetworkKey(self.seed, (number, replicate)), number)
@@ -254,12 +273,29 @@ class _Fit:
             "samples": int(((state.epochs_run - epochs_before) * rows_of).sum()),
         }
         on_lap("training.fit", figures)
-        return state, words
+        return _Fitted(state, recalled.null_accuracies, words)
 
     def measure_nulls(
-        self, rows: RowArray, labels: Labels, *, n_shifts: int, workers: int, on_shifts: Callable[[int], None]
+        self,
+        fitted: _Fitted,
+        rows: RowArray,
+        labels: Labels,
+        *,
+        n_shifts: int,
+        workers: int,
+        on_progress: ProgressCallback,
     ) -> Nulls:
-        """Fit the same recipe where there is nothing to learn; it depends on nothing that `run` did."""
+        """Fit the same recipe where there is nothing to learn; the state that `run` left is only kept."""
+
+        def finish_group(accuracies: Sequence[float]) -> None:
+            self.memory.keep(fitted.state, accuracies)
+            share = len(accuracies) / n_shifts
+            on_progress(
+                _PERCENT_AFTER_FIT + share * (_PERCENT_AFTER_NULLS - _PERCENT_AFTER_FIT),
+                f"fitted {len(accuracies)} of {n_shifts} shifts of the labels, which have nothing to teach"
+                + fitted.words,
+            )
+
         return measure_nulls(
             self.stack,
             self.parts[:-1],
@@ -269,24 +305,14 @@ class _Fit:
             seed=self.seed,
             n_shifts=n_shifts,
             workers=workers,
-            on_shifts=on_shifts,
+            known=fitted.null_accuracies,
+            on_shifts=finish_group,
         )
 
 
 def _fit_settings(specification: StrategySpecification) -> FitSettings:
     training = specification.training
     return FitSettings(training.epochs, training.batch_size, training.learning_rate, training.patience)
-
-
-def _null_progress(on_progress: ProgressCallback, n_shifts: int, words: str) -> Callable[[int], None]:
-    def report_shifts(n_done: int) -> None:
-        share = n_done / n_shifts
-        on_progress(
-            _PERCENT_AFTER_FIT + share * (_PERCENT_AFTER_NULLS - _PERCENT_AFTER_FIT),
-            f"fitted {n_done} of {n_shifts} shifts of the labels, which have nothing to teach{words}",
-        )
-
-    return report_shifts
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """Trainings that are interrupted, and a clock that a test moves."""
 
 import itertools
+import json
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 from training.training_samples import random_walk, strategy
 
 from ktrdr.artifacts.remote_folder import RemoteFolder
@@ -27,23 +29,31 @@ class Interrupted(Exception):
 
 
 class Watcher:
-    """Listens to a training, for which time passes at each word, and interrupts it after an epoch."""
+    """Listens to a training, for which time passes at each word, and interrupts it after an epoch or some shifts."""
 
     def __init__(self, clock, seconds, stop_after=None):
         self.steps = []
         self._clock = clock
         self._seconds = seconds
         self._stop_after = stop_after
+        self.laps = {}
+
+    def lap(self, name, figures):
+        self.laps[name] = figures
 
     def __call__(self, percentage, step):
         self.steps.append(step)
         self._clock.now_s += self._seconds
-        if step.startswith(f"epoch {self._stop_after} of"):
+        if step.startswith((f"epoch {self._stop_after} of", f"fitted {self._stop_after} of")):
             raise Interrupted
 
     @property
     def epochs(self):
         return [int(step.split()[1]) for step in self.steps if step.startswith("epoch ")]
+
+    @property
+    def shifts(self):
+        return [int(step.split()[1]) for step in self.steps if step.startswith("fitted ")]
 
 
 class Clock:
@@ -58,11 +68,13 @@ class Clock:
         return self.now_s
 
 
-def train(folder, *, seed=1, stop_after=None, epoch_s=100.0, specification=SPECIFICATION, shelf=None):
+def train(folder, *, seed=1, stop_after=None, epoch_s=100.0, specification=SPECIFICATION, shelf=None, workers=1):
     clock = Clock(0.0)
     watcher = Watcher(clock, epoch_s, stop_after)
     memory = CheckpointFile(shelf or PlainShelf(folder), "checkpoints", 5.0, clock)
-    outcome = train_strategy(specification, BARS, seed=seed, on_progress=watcher, memory=memory)
+    outcome = train_strategy(
+        specification, BARS, seed=seed, on_progress=watcher, on_lap=watcher.lap, memory=memory, workers=workers
+    )
     write_training(folder / "out", outcome, BARS)
     return watcher, {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
 
@@ -80,6 +92,27 @@ def test_a_training_interrupted_twice_goes_on_and_leaves_the_same_bytes(tmp_path
     assert watcher.epochs == [6, 7, 8]
     assert "(went on after epoch 5)" in watcher.steps[-3]
     assert files == undisturbed
+
+
+def test_a_training_interrupted_between_its_nulls_fits_only_the_missing_ones(tmp_path, undisturbed):
+    for shifts in (5, 15):  # the second time with two threads
+        with pytest.raises(Interrupted):
+            train(tmp_path, stop_after=shifts, workers=1 + shifts // 15)
+    path = tmp_path / "checkpoints" / CHECKPOINT_FILE
+    kept = path.read_bytes()
+    watcher, files = train(tmp_path)
+    assert (watcher.epochs, watcher.shifts) == ([], [20])
+    assert (watcher.laps["training.nulls"]["shifts"], watcher.laps["training.nulls"]["first_shift"]) == (5, 16)
+    assert "(went on after epoch 8 and 15 shifts of the labels)" in watcher.steps[-3]
+    assert files == undisturbed
+    # What is kept is what counts: raised by a tenth, the mean of all twenty rises by fifteen twentieths of it.
+    arrays = load(kept)
+    before = arrays["null_accuracies"]
+    header = json.loads(kept[8 : 8 + int.from_bytes(kept[:8], "little")])
+    path.write_bytes(save({**arrays, "null_accuracies": before + 0.1}, metadata=header["__metadata__"]))
+    nulls = [json.loads(each["training.json"])["nulls"]["circular_shifts"] for each in (files, train(tmp_path)[1])]
+    assert len(before) == 15
+    assert nulls[1]["accuracy_mean"] - nulls[0]["accuracy_mean"] == pytest.approx(0.1 * 15 / 20)
 
 
 def test_a_training_goes_on_upon_another_machine_from_what_the_store_keeps(tmp_path, undisturbed):

@@ -164,7 +164,7 @@ def test_a_planted_rule_is_learned_and_only_what_may_learn_moves():
         assert (np.abs(bells["low"] - before["low"]) <= end["reach"][:, 0] + 1e-6).all()
         # Interrupted anywhere, it ends with the same bits.
         like = start_state(stack, [part], tasks)
-        halfway = read_checkpoint(states[20], identity={}, like=like)
+        halfway = read_checkpoint(states[20], identity={}, like=like).state
         resumed = fit_stack(stack, [part], tasks, settings, on_epoch=lambda _: None, state=halfway)
         assert FitCheckpoint(resumed, {}).to_bytes() == states[-1]
 

@@ -43,9 +43,11 @@ def test_a_fit_interrupted_after_any_epoch_ends_with_the_bits_of_an_undisturbed_
     ended, kept = whole
     end = FitCheckpoint(ended, IDENTITY).to_bytes()
     for data in kept:
-        resumed = fit_stack(STACK, [PART], TASKS, SETTINGS, on_epoch=lambda _: None, state=read(data))
+        resumed = fit_stack(STACK, [PART], TASKS, SETTINGS, on_epoch=lambda _: None, state=read(data).state)
         assert FitCheckpoint(resumed, IDENTITY).to_bytes() == end
-    assert torch.equal(read(end).best_parameters, ended.best_parameters)
+    assert torch.equal(read(end).state.best_parameters, ended.best_parameters)
+    accuracies = [0.1 + 0.2, 0.5, 1 / 3]
+    assert read(FitCheckpoint(ended, IDENTITY, accuracies).to_bytes()).null_accuracies == accuracies
 
 
 @pytest.mark.parametrize(
