@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 from urllib.parse import quote
 
 from ktrdr.errors import InvalidInput
@@ -15,7 +15,10 @@ DEFAULT_PROFILE, STRICT_PROFILE = "default", "strict"
 DEFAULT_MCP_PORT = 8001
 # What the numeric libraries read. PyTorch's own count is set where it trains.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS", "POLARS_MAX_THREADS")
+# Without it cuBLAS may add in another order each time, and PyTorch refuses to be deterministic.
+_CUDA_VARIABLES = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 MIN_TOKEN_CHARACTERS = 16
+Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,8 @@ class Settings:
 
     `fetch_url`: scheme and host that providers of bars are asked at, in place of their own. `tracing` is None where no
     collector is named, `exporter` where workers answer no Prometheus. `artifacts`: where machines share strategies and
-    bars, None where the workspace itself does it.
+    bars, None where the workspace itself does it. `device`: where this machine fits networks, `auto`: on a GPU where it
+    has one.
     """
 
     workspace: Path
@@ -143,6 +147,7 @@ class Settings:
     exporter: ExporterSettings | None
     jaeger_url: str | None
     checkpoint_interval_s: float
+    device: Device
     repeat: RepeatSettings
     worker_grace_s: float
 
@@ -154,7 +159,7 @@ class Settings:
         """Return the environment of one of `concurrency` jobs that share this machine's cores."""
         threads = str(max(1, len(os.sched_getaffinity(0)) // concurrency))
         limits = dict.fromkeys(_THREAD_VARIABLES, threads)
-        return {**limits, **self.child_environment()}  # whoever sets one of them knows better
+        return {**limits, **_CUDA_VARIABLES, **self.child_environment()}  # whoever sets one of them knows better
 
     @property
     def is_single_machine(self) -> bool:
@@ -252,6 +257,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         exporter=_exporter_settings(variables),
         jaeger_url=(variables.get("KTRDR_JAEGER_URL") or "").rstrip("/") or None,
         checkpoint_interval_s=_number(variables, "KTRDR_CHECKPOINT_INTERVAL_S", 5, minimum=0),
+        device=_device(variables),
         repeat=RepeatSettings(
             times=int(_number(variables, "KTRDR_AGENT_PHASE_RETRIES", 2, minimum=0)),
             backoff_s=_number(variables, "KTRDR_AGENT_PHASE_BACKOFF_S", 5, minimum=0),
@@ -277,6 +283,14 @@ def _gate_profile(variables: Mapping[str, str]) -> str:
     if profile not in (DEFAULT_PROFILE, STRICT_PROFILE):
         raise InvalidInput(f"KTRDR_GATE_PROFILE: need {DEFAULT_PROFILE!r} or {STRICT_PROFILE!r}, was {profile!r}")
     return profile
+
+
+def _device(variables: Mapping[str, str]) -> Device:
+    named = variables.get("KTRDR_DEVICE") or "auto"
+    for device in get_args(Device):
+        if named == device:
+            return device  # type: ignore[no-any-return]
+    raise InvalidInput(f"KTRDR_DEVICE: need auto, cpu or cuda, was {named!r}")
 
 
 def _artifacts_settings(variables: Mapping[str, str]) -> ArtifactsSettings | None:

@@ -21,6 +21,7 @@ VALUES = {
     "KTRDR_GATE_MIN_SHARPE_RATIO": "0.1",
     "KTRDR_AGENT_MAX_CONCURRENT_CYCLES": "2",
     "KTRDR_TRAINING_START_TIMEOUT_S": "5",
+    "KTRDR_DEVICE": "cpu",
 }
 
 
@@ -37,6 +38,7 @@ def test_every_variable_changes_a_setting(name):
         ("KTRDR_GATE_PROFILE", "lenient"),
         ("KTRDR_AGENT_MAX_CONCURRENT_CYCLES", "0"),
         ("KTRDR_TRAINING_START_TIMEOUT_S", "-1"),
+        ("KTRDR_DEVICE", "gpu"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_refused_by_name(name, value):

@@ -13,7 +13,7 @@ from uuid import uuid4
 from ktrdr import __version__
 from ktrdr.artifacts.remote_folder import RemoteFolder
 from ktrdr.config import ArtifactsSettings, Settings, known_settings
-from ktrdr.errors import InvalidInput, WorkspaceUnusable
+from ktrdr.errors import InvalidInput, OperationFailed, WorkspaceUnusable
 from ktrdr.market.store import BarStore
 from ktrdr.schemas.doctor import Finding
 
@@ -26,6 +26,7 @@ def local_findings(settings: Settings) -> Iterator[Finding]:
     """Yield what is to be said of environment, installation, workspace and disk."""
     yield from _environment_findings()
     yield _installation()
+    yield _device(settings.device)
     yield _workspace(settings.workspace)
     yield _disk(settings.workspace)
     yield from _leftovers(settings)
@@ -58,6 +59,23 @@ def _installation() -> Finding:
             check="installation", status="broken", message=words, fix="install ktrdr again, into a fresh venv"
         )
     return Finding(check="installation", status="ok", message=", ".join(found))
+
+
+def _device(asked: str) -> Finding:
+    try:
+        # A build without CUDA needs no loading to be known: seconds, for a command that takes one.
+        is_cpu_build = asked != "cuda" and version("torch").endswith("+cpu")
+    except PackageNotFoundError:
+        return Finding(check="device", status="broken", message="unknown without torch", fix="install ktrdr again")
+    if asked == "cpu" or is_cpu_build:
+        return Finding(check="device", status="ok", message=f"trainings use the cpu (KTRDR_DEVICE={asked})")
+    from ktrdr.networks.runtime import choose_device
+
+    try:
+        device = choose_device(asked)
+    except OperationFailed as error:
+        return Finding(check="device", status="broken", message=error.message, fix="trainings fail here until then")
+    return Finding(check="device", status="ok", message=f"trainings use the {device} (KTRDR_DEVICE={asked})")
 
 
 def _workspace(folder: Path) -> Finding:

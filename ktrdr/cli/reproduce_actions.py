@@ -43,11 +43,23 @@ def _is_identical(operation: OperationDocument) -> bool:
 def _file_lines(operation: OperationDocument) -> list[str]:
     result = operation.result
     files = result.get("files") if isinstance(result, dict) else None
-    if not isinstance(files, list):
+    if not isinstance(result, dict) or not isinstance(files, list):
         return []
     rows = [_cells(each) for each in files if isinstance(each, dict)]
-    last = "Every file is reproduced byte by byte." if _is_identical(operation) else "It is NOT reproduced: see above."
-    return [*table_lines(("file", "", "differs at"), rows), last]
+    return [*table_lines(("file", "", "differs at"), rows), *_conclusion(result)]
+
+
+def _conclusion(result: dict[str, JsonValue]) -> list[str]:
+    if result.get("identical") is True:
+        return ["Every file is reproduced byte by byte."]
+    found = result.get("machine_differs")
+    if not isinstance(found, list) or not found:
+        return ["It is NOT reproduced: see above."]
+    return [
+        "It was trained on another machine, so figures may differ in their last digits, and this run cannot tell",
+        "whether they are wrong: reproduce it on a machine like that one. What differs:",
+        *(f"  {difference}" for difference in found),
+    ]
 
 
 def _cells(compared: dict[str, JsonValue]) -> tuple[str, str, str]:

@@ -3,7 +3,8 @@
 from ktrdr.strategy.store import REPORT_FILE
 
 MODEL_FILE = "model.safetensors"
-TRAINING_FILES = (MODEL_FILE, "predictions.parquet", "fitted_predictions.parquet", "training.json")
+MACHINE_FILE = "machine.json"
+TRAINING_FILES = (MODEL_FILE, "predictions.parquet", "fitted_predictions.parquet", MACHINE_FILE, "training.json")
 BACKTEST_FILES = ("equity.parquet", "trades.parquet", "backtest.json")
 ASSESSMENT_FILES = (REPORT_FILE, "assessment.json")
 

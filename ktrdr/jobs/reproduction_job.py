@@ -9,16 +9,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
 from ktrdr.backtest.report import BacktestReport, TrialHistory, read_backtest_report
-from ktrdr.config import Settings, load_settings
+from ktrdr.config import Device, Settings, load_settings
 from ktrdr.jobs.backtest_job import BacktestJobRequest, backtest_in
-from ktrdr.jobs.files import BACKTEST_FILES, TRAINING_FILES
+from ktrdr.jobs.files import BACKTEST_FILES, MACHINE_FILE, TRAINING_FILES
 from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.jobs.stores import open_job_stores
 from ktrdr.jobs.training_job import TrainingJobRequest, train_in
+from ktrdr.networks.runtime import AUTO, CPU
 from ktrdr.operations.job_child import Report
 from ktrdr.strategy.store import STRATEGY_FILE
 from ktrdr.telemetry.stopwatch import Stopwatch
@@ -39,6 +40,9 @@ class ReproductionJobRequest(BaseModel):
 def reproduce(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) -> JsonValue:
     """Train and backtest again; return per file whether it is the same, and where it is not.
 
+    Networks are fitted on the device they were fitted on before, where the setting is `auto` and the machine has it.
+    `machine_differs` says what else than the machine of then this one is: figures may then differ in their last digits.
+
     Raises:
         OperationFailed: The strategy was changed since (`strategy_changed`), or what it rests on is gone.
     """
@@ -51,7 +55,9 @@ def reproduce(document: dict[str, JsonValue], report: Report, stopwatch: Stopwat
     require_same_strategy(specification, training.strategy_sha256)
     for symbol in specification.market.symbols:
         stores.bars.load_research(symbol, specification.timeframe, snapshot=training.snapshot)
-    elsewhere = replace(settings, workspace=Path(request.attempt), artifacts=None)
+    machine = _read_machine(stored / MACHINE_FILE)
+    device = _device_of_then(settings.device, machine)
+    elsewhere = replace(settings, workspace=Path(request.attempt), artifacts=None, device=device)
     elsewhere.data_folder.symlink_to(settings.data_folder)
     again = elsewhere.strategies_folder / request.strategy
     write_bytes_atomically(again / STRATEGY_FILE, strategies.text(request.strategy).encode())
@@ -68,7 +74,7 @@ def reproduce(document: dict[str, JsonValue], report: Report, stopwatch: Stopwat
         lambda percentage, words: report(percentage * _TRAINING_SHARE, words),
         stopwatch,
     )
-    files = list(TRAINING_FILES)
+    files = [name for name in TRAINING_FILES if name != MACHINE_FILE]
     if (stored / BACKTEST_FILES[-1]).exists():
         _backtest_again(
             elsewhere, request.strategy, read_backtest_report(stored / BACKTEST_FILES[-1]), again, stopwatch
@@ -80,7 +86,29 @@ def reproduce(document: dict[str, JsonValue], report: Report, stopwatch: Stopwat
         "strategy_name": request.strategy,
         "identical": all(each["identical"] for each in compared),
         "files": list[JsonValue](compared),
+        "machine_differs": list[JsonValue](_machine_differences(machine, _read_machine(again / MACHINE_FILE))),
     }
+
+
+def _read_machine(path: Path) -> dict[str, str]:
+    """Return what a training's figures rest on; empty where it was not recorded, or cannot be read any more."""
+    try:
+        return TypeAdapter(dict[str, str]).validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return {}
+
+
+def _device_of_then(asked: Device, machine: dict[str, str]) -> Device:
+    """Return the device to ask for: the CPU is everywhere, so what was computed on it needs no GPU of now."""
+    return CPU if asked == AUTO and machine.get("device", CPU) == CPU else asked
+
+
+def _machine_differences(then: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Return a line for each thing that differs, as `device: cuda then, cpu now`."""
+    if not then:
+        return []
+    names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    return [f"{name}: {then.get(name, 'none')} then, {now.get(name, 'none')} now" for name in names]
 
 
 def _backtest_again(

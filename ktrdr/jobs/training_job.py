@@ -9,6 +9,7 @@ from ktrdr.config import Settings, load_settings
 from ktrdr.jobs.checkpoint_file import CheckpointFile
 from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.jobs.stores import open_job_stores
+from ktrdr.networks.runtime import CPU, choose_device
 from ktrdr.operations.job_child import Report
 from ktrdr.telemetry.stopwatch import Stopwatch
 from ktrdr.training.artifacts import write_training
@@ -35,6 +36,7 @@ def train(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) 
 
 def train_in(settings: Settings, request: TrainingJobRequest, report: Report, stopwatch: Stopwatch) -> JsonValue:
     """Do what `train` does in the workspace that the settings name."""
+    device = choose_device(settings.device)
     report(0.0, "reading bars")
     stores = open_job_stores(settings)
     specification = stores.strategies.read(request.strategy)
@@ -42,7 +44,8 @@ def train_in(settings: Settings, request: TrainingJobRequest, report: Report, st
     bars = stores.bars.load_research(specification.symbol, specification.timeframe, snapshot=request.snapshot)
     stopwatch.lap("job.read", {"bars": len(bars)})
     memory = CheckpointFile(stores.checkpoints, request.operation_id, settings.checkpoint_interval_s)
-    workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    # A GPU takes one thing at a time.
+    workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS) if device == CPU else 1
     outcome = train_strategy(
         specification,
         bars,
@@ -50,6 +53,7 @@ def train_in(settings: Settings, request: TrainingJobRequest, report: Report, st
         on_progress=report,
         on_lap=stopwatch.lap,
         memory=memory,
+        device=device,
         workers=workers,
     )
     stopwatch.measure(samples=stopwatch.amount("training.fit", "samples"), training_s=stopwatch.seconds("training.fit"))

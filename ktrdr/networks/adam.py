@@ -24,8 +24,12 @@ class AdamState:
         return cls(
             torch.zeros_like(parameters),
             torch.zeros_like(parameters),
-            torch.zeros(len(parameters), dtype=torch.float64),
+            torch.zeros(len(parameters), dtype=torch.float64, device=parameters.device),
         )
+
+    def on_cpu(self) -> "AdamState":
+        """Return the state with its tensors on the CPU."""
+        return AdamState(self.first.cpu(), self.second.cpu(), self.n_updates.cpu())
 
     def select(self, networks: Tensor) -> "AdamState":
         """Return a copy that holds the given networks only."""

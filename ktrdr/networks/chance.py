@@ -39,7 +39,7 @@ class NetworkKey:
 
 
 def draw_kept_units(
-    sources: list[np.random.SFC64], n_rows: int, widths: tuple[int, ...], dropout: float
+    sources: list[np.random.SFC64], n_rows: int, widths: tuple[int, ...], dropout: float, device: str = "cpu"
 ) -> tuple[Tensor, ...] | None:
     """Return for each hidden layer `(n_networks, n_rows, width)`: 0 for a dropped unit, else 1/(1 - dropout).
 
@@ -48,6 +48,7 @@ def draw_kept_units(
         n_rows: Rows of a batch, padding included; a multiple of 4 as are the widths.
         widths: Padded widths of the hidden layers.
         dropout: Share of units to drop, exact to 1/65536; 0 draws nothing and gives None.
+        device: Where the result goes.
     """
     if dropout == 0:
         return None
@@ -62,6 +63,6 @@ def draw_kept_units(
     start = 0
     for width in widths:
         of_layer = levels[:, start : start + n_rows * width].reshape(len(sources), n_rows, width)
-        kept.append(torch.from_numpy((of_layer >= threshold) * scale))
+        kept.append(torch.from_numpy((of_layer >= threshold) * scale).to(device))
         start += n_rows * width
     return tuple(kept)

@@ -90,17 +90,17 @@ def _accuracies(array: NDArray[np.generic]) -> list[float]:
 
 
 def _array(value: Tensor | NDArray[np.generic]) -> NDArray[np.generic]:
-    array: NDArray[np.generic] = value.numpy() if isinstance(value, Tensor) else value
+    array: NDArray[np.generic] = value.cpu().numpy() if isinstance(value, Tensor) else value
     return np.ascontiguousarray(array)
 
 
 def _like(model: Tensor | NDArray[np.generic], array: NDArray[np.generic]) -> Tensor | NDArray[np.generic]:
-    """Return a copy of the array as what `model` is.
+    """Return a copy of the array as what `model` is, and where it is.
 
     Raises:
         ValueError: Another shape or type.
     """
-    expected = model.numpy() if isinstance(model, Tensor) else model
+    expected = _array(model)
     if (array.shape, array.dtype) != (expected.shape, expected.dtype):
         raise ValueError(f"need {expected.dtype} {expected.shape}, was {array.dtype} {array.shape}")
-    return torch.from_numpy(array.copy()) if isinstance(model, Tensor) else array.copy()
+    return torch.from_numpy(array.copy()).to(model.device) if isinstance(model, Tensor) else array.copy()

@@ -8,7 +8,7 @@ rest until the next one; a network that has stopped leaves the stack.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -47,12 +47,16 @@ class NetworkTask:
 
 @dataclass(frozen=True, slots=True)
 class FitSettings:
-    """How to fit; `patience` is the number of epochs without a better validation loss that ends a network."""
+    """How to fit; `patience` is the number of epochs without a better validation loss that ends a network.
+
+    `device`: where PyTorch computes. What is random is drawn on the CPU and moved there.
+    """
 
     epochs: int
     batch_size: int
     learning_rate: float
     patience: int
+    device: str = "cpu"
 
 
 @dataclass(slots=True)
@@ -72,12 +76,23 @@ class FitState:
     best_loss: NDArray[np.float64]
     best_accuracy: NDArray[np.float64]
 
+    def on_cpu(self) -> "FitState":
+        """Return the state with all its tensors on the CPU."""
+        return replace(
+            self,
+            parameters=self.parameters.cpu(),
+            best_parameters=self.best_parameters.cpu(),
+            adam=self.adam.on_cpu(),
+        )
 
-def start_state(stack: NetworkStack, rows: Sequence[FitRows], tasks: Sequence[NetworkTask]) -> FitState:
+
+def start_state(
+    stack: NetworkStack, rows: Sequence[FitRows], tasks: Sequence[NetworkTask], device: str = "cpu"
+) -> FitState:
     """Return the state before the first epoch: every network with its own initial weights."""
     parameters = torch.stack(
         [stack.initial_parameters(task.key.initial_generator(), rows[task.rows].frame) for task in tasks]
-    )
+    ).to(device)
     n_networks = len(tasks)
     return FitState(
         epoch=0,
@@ -109,18 +124,18 @@ def fit_stack(
         tasks: The networks.
         settings: The recipe, the same for all.
         on_epoch: Called after every epoch with the state, which it must not change.
-        state: Where an interrupted fit stood after an epoch; None starts anew.
+        state: Where an interrupted fit stood after an epoch, on the settings' device; None starts anew.
 
     Raises:
         OperationFailed: `training_diverged`: a validation loss is not finite.
     """
-    state = start_state(stack, rows, tasks) if state is None else state
-    feed = _Feed.build(stack, rows, settings.batch_size)
+    state = start_state(stack, rows, tasks, settings.device) if state is None else state
+    feed = _Feed.build(stack, rows, settings.batch_size, settings.device)
     while state.epoch < settings.epochs and not state.is_stopped.all():
         running = np.flatnonzero(~state.is_stopped).tolist()
         # Most batches first (a stable sort): the networks still busy at a step are then a prefix of the stack.
         running.sort(key=lambda network: -feed.n_batches[tasks[network].rows])
-        _run_epoch(stack, feed, [tasks[i] for i in running], state, torch.tensor(running), settings)
+        _run_epoch(stack, feed, [tasks[i] for i in running], state, running, settings)
         state.epoch += 1
         _validate(stack, feed, tasks, running, state, settings)
         on_epoch(state)
@@ -141,9 +156,10 @@ class _Feed:
     slot_weights: list[NDArray[np.float32]]  # 1 / rows of its batch
     validation_inputs: list[Tensor]
     validation_targets: list[Tensor]
+    device: str
 
     @classmethod
-    def build(cls, stack: NetworkStack, rows: Sequence[FitRows], batch_size: int) -> "_Feed":
+    def build(cls, stack: NetworkStack, rows: Sequence[FitRows], batch_size: int, device: str) -> "_Feed":
         n_rows = [len(part.fitted_targets) for part in rows]
         n_batches = [math.ceil(n / batch_size) for n in n_rows]
         # Not the longest part's rows: a network's dropout must not depend on which others share the stack.
@@ -156,16 +172,17 @@ class _Feed:
             shares = [np.full(len(piece), 1 / len(piece), dtype=np.float32) for piece in pieces]
             slot_weights.append(np.concatenate(shares))
         return cls(
-            fitted_inputs=torch.cat([stack.prepare(part.fitted_inputs) for part in rows]),
-            fitted_targets=torch.cat([torch.from_numpy(part.fitted_targets) for part in rows]),
+            fitted_inputs=torch.cat([stack.prepare(part.fitted_inputs) for part in rows]).to(device),
+            fitted_targets=torch.cat([torch.from_numpy(part.fitted_targets) for part in rows]).to(device),
             first_row=np.cumsum([0, *n_rows[:-1]]).tolist(),
             n_rows=n_rows,
             n_batches=n_batches,
             batch_rows=batch_rows,
             slots=slots,
             slot_weights=slot_weights,
-            validation_inputs=[stack.prepare(part.validation_inputs) for part in rows],
-            validation_targets=[torch.from_numpy(part.validation_targets).double() for part in rows],
+            validation_inputs=[stack.prepare(part.validation_inputs).to(device) for part in rows],
+            validation_targets=[torch.from_numpy(part.validation_targets).double().to(device) for part in rows],
+            device=device,
         )
 
     def draw_epoch(self, tasks: Sequence[NetworkTask], epoch: int) -> tuple[Tensor, Tensor]:
@@ -180,8 +197,8 @@ class _Feed:
             weights[place, slots] = self.slot_weights[task.rows]
         by_step = (len(tasks), steps, self.batch_rows)
         return (
-            torch.from_numpy(np.ascontiguousarray(index.reshape(by_step).swapaxes(0, 1))),
-            torch.from_numpy(np.ascontiguousarray(weights.reshape(by_step).swapaxes(0, 1))),
+            torch.from_numpy(np.ascontiguousarray(index.reshape(by_step).swapaxes(0, 1))).to(self.device),
+            torch.from_numpy(np.ascontiguousarray(weights.reshape(by_step).swapaxes(0, 1))).to(self.device),
         )
 
 
@@ -190,12 +207,13 @@ def _run_epoch(
     feed: _Feed,
     tasks: list[NetworkTask],
     state: FitState,
-    running: Tensor,
+    running: list[int],
     settings: FitSettings,
 ) -> None:
     """Update the running networks, sorted by their number of batches, by one epoch."""
-    parameters = state.parameters[running]
-    adam = state.adam.select(running)
+    members = torch.tensor(running, device=settings.device)
+    parameters = state.parameters[members]
+    adam = state.adam.select(members)
     index, weights = feed.draw_epoch(tasks, state.epoch)
     sources = [task.key.dropout_bits(state.epoch) for task in tasks]
     n_batches = np.array([feed.n_batches[task.rows] for task in tasks])
@@ -207,11 +225,13 @@ def _run_epoch(
             feed.fitted_inputs.index_select(0, chosen).view(n_busy, feed.batch_rows, -1),
             targets=feed.fitted_targets.index_select(0, chosen).view(n_busy, feed.batch_rows),
             weights=weights[step, :n_busy],
-            kept=draw_kept_units(sources[:n_busy], feed.batch_rows, stack.hidden_widths, stack.dropout),
+            kept=draw_kept_units(
+                sources[:n_busy], feed.batch_rows, stack.hidden_widths, stack.dropout, settings.device
+            ),
         )
         update_parameters(parameters, gradient, adam, settings.learning_rate)
-    state.parameters[running] = parameters
-    state.adam.assign(running, adam)
+    state.parameters[members] = parameters
+    state.adam.assign(members, adam)
 
 
 def _validate(
@@ -225,7 +245,8 @@ def _validate(
     """Measure the running networks on their validation rows; keep the best weights, stop the impatient."""
     for part in sorted({tasks[i].rows for i in running}):
         members = [network for network in running if tasks[network].rows == part]
-        logits = stack.logits(state.parameters[torch.tensor(members)], feed.validation_inputs[part])
+        chosen = torch.tensor(members, device=settings.device)
+        logits = stack.logits(state.parameters[chosen], feed.validation_inputs[part])
         losses, accuracies = measure(logits, feed.validation_targets[part])
         for network, loss, accuracy in zip(members, losses, accuracies, strict=True):
             if not math.isfinite(loss):

@@ -1,14 +1,42 @@
-"""How PyTorch may run: an explicit number of threads, deterministic algorithms only; and on what it runs."""
+"""How PyTorch may run: on which device, with how many threads, by deterministic algorithms; and what that rests on."""
 
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
 
+from ktrdr.errors import OperationFailed
+
+CPU: Final = "cpu"
+CUDA: Final = "cuda"
+AUTO: Final = "auto"
 _CPU_INFO = Path("/proc/cpuinfo")
+
+
+def choose_device(asked: str) -> str:
+    """Return `cpu` or `cuda`, for `auto` the latter where PyTorch sees such a GPU.
+
+    Apple's GPUs (MPS) are passed over: they have no float64, in which losses are measured.
+
+    Raises:
+        OperationFailed: `device_unavailable`: `cuda` is asked for, and there is none.
+    """
+    if asked == CPU:
+        return CPU
+    if torch.cuda.is_available():
+        return CUDA
+    if asked == AUTO:
+        return CPU
+    build = f"was built for CUDA {torch.version.cuda}" if torch.version.cuda else "was built without CUDA"
+    raise OperationFailed(
+        f"need a CUDA GPU for KTRDR_DEVICE={asked}, and PyTorch sees none here: torch {torch.__version__} {build}; "
+        "set KTRDR_DEVICE=auto or cpu, or mend the driver or the installation of torch",
+        reason="device_unavailable",
+    )
 
 
 @contextmanager
@@ -34,9 +62,13 @@ def torch_runtime(threads: int) -> Iterator[None]:
         torch.set_num_threads(threads_before)
 
 
-def machine_identity(threads: int) -> dict[str, str]:
+def machine_identity(threads: int, device: str) -> dict[str, str]:
     """Return what decides how sums are rounded: two processes that agree on it compute the same bits."""
+    of_device = {"device": device}
+    if device == CUDA:
+        of_device |= {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
     return {
+        **of_device,
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "torch": str(torch.__version__),

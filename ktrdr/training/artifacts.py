@@ -10,11 +10,16 @@ REPORT_FILE = "training.json"
 MODEL_FILE = "model.safetensors"
 PREDICTIONS_FILE = "predictions.parquet"
 FITTED_PREDICTIONS_FILE = "fitted_predictions.parquet"
+MACHINE_FILE = "machine.json"
 
 
 def write_training(folder: Path, outcome: TrainingOutcome, bars: Bars) -> None:
-    """Write the model, both files of predictions and, last, training.json; equal outcomes give equal bytes."""
+    """Write the model, both files of predictions, machine.json and, last, training.json.
+
+    Equal outcomes give equal bytes. machine.json says what their last digits rest on: device, processor, libraries.
+    """
     write_bytes_atomically(folder / MODEL_FILE, outcome.model.to_safetensors())
     write_bytes_atomically(folder / PREDICTIONS_FILE, outcome.predictions.to_parquet(bars))
     write_bytes_atomically(folder / FITTED_PREDICTIONS_FILE, outcome.fitted_predictions.to_parquet(bars))
+    write_json_atomically(folder / MACHINE_FILE, dict(outcome.machine))
     write_json_atomically(folder / REPORT_FILE, outcome.report.model_dump(mode="json"))

@@ -83,12 +83,16 @@ class NoMemory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingOutcome:
-    """What a training gives: its report, the predictions of test blocks and of fitted rows, the final model."""
+    """What a training gives: its report, the predictions of test blocks and of fitted rows, the final model.
+
+    `machine`: what the last digits of all of them rest on.
+    """
 
     report: TrainingReport
     predictions: Predictions
     fitted_predictions: Predictions
     model: TrainedModel
+    machine: Mapping[str, str]
 
 
 def train_strategy(
@@ -99,6 +103,7 @@ def train_strategy(
     on_progress: ProgressCallback,
     on_lap: LapCallback = lambda name, attributes: None,
     memory: FitMemory | None = None,
+    device: str = "cpu",
     threads: int = 1,
     workers: int = 1,
     n_shifts: int = N_SHIFTS,
@@ -111,8 +116,8 @@ def train_strategy(
         seed: What all randomness derives from; >= 0.
         on_progress: Called with a percentage (0..100) and a text, once an epoch and a few times more.
         on_lap: Called with the name of each part of the work and its figures when it ends.
-        memory: Where an interrupted training of the same arguments on the same machine stands; it goes on from there
-            and ends with the same bits. None keeps nothing.
+        memory: Where an equal training on an equal machine was interrupted, to end with its bits; None: nowhere.
+        device: Where networks are fitted, `cpu` or `cuda`; on another one figures differ in their last digits.
         threads: Threads of PyTorch. At this size a second one gains a fifth on an idle machine, and costs a factor of
             ten to thirty as soon as another process wants the core that it waits on.
         n_shifts: Shifts of the labels to fit for the nulls, most of the work; fewer than 19 test nothing.
@@ -133,40 +138,23 @@ def train_strategy(
     on_lap("training.features", {"bars": len(bars), "inputs": len(inputs.names), "rows": len(rows)})
     folds, parts = _prepare_parts(specification, bars, inputs, labels, rows, on_lap)
     stack = make_stack(specification.model, parts[-1].encoder)
-    identity = _identity(specification, bars, seed, threads, n_shifts)
-    fit = _Fit(stack, parts, specification, seed, identity, memory or NoMemory())
+    machine = machine_identity(threads, device)
+    fit = _Fit(stack, parts, specification, seed, n_shifts, bars.snapshot, machine, memory or NoMemory())
     with torch_runtime(threads):
         fitted = fit.run(on_progress, on_lap)
-        state = fitted.state
-        nulls = fit.measure_nulls(fitted, rows, labels, n_shifts=n_shifts, workers=workers, on_progress=on_progress)
-        n_known = len(fitted.null_accuracies)
-        figures = {"shifts": n_shifts - n_known, "first_shift": n_known + 1, "folds": len(folds), "workers": workers}
-        on_lap("training.nulls", figures)
+        nulls = fit.measure_nulls(fitted, rows, labels, workers, on_progress, on_lap)
         on_progress(_PERCENT_AFTER_NULLS, "predicting the test blocks")
-        predictor = FoldPredictor(specification.model, stack, parts[:-1], state, specification.training.seeds)
+        predictor = FoldPredictor(specification.model, stack, parts[:-1], fitted.state, specification.training.seeds)
         predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
-        final_networks = state.best_parameters[-specification.training.seeds :]
+        final_networks = fitted.state.best_parameters[-specification.training.seeds :]
         rules = read_rules(specification, stack, parts[-1], final_networks, inputs)
         findings = _Findings(nulls, predictor.calibration(), rules)
         on_lap("training.predict", {"folds": len(folds), "rules": len(rules.rules)})
-    report = _report(specification, bars, folds, parts, state, inputs, labels, seed=seed, findings=findings)
-    model = _final_model(stack, specification, bars, parts[-1], state, seed)
+    report = _report(specification, bars, folds, parts, fitted.state, inputs, labels, seed=seed, findings=findings)
+    model = _final_model(stack, specification, bars, parts[-1], fitted.state, seed)
     on_lap("training.report", {})
     on_progress(100.0, "trained")
-    return TrainingOutcome(report, predictions, fitted_predictions, model)
-
-
-def _identity(
-    specification: StrategySpecification, bars: Bars, seed: int, threads: int, n_shifts: int
-) -> dict[str, str]:
-    """Return what a fit must share with another one to go on where that one stood."""
-    return {
-        **machine_identity(threads),
-        "strategy": specification.sha256(),
-        "snapshot": bars.snapshot,
-        "seed": str(seed),
-        "shifts": str(n_shifts),
-    }
+    return TrainingOutcome(report, predictions, fitted_predictions, model, machine)
 
 
 def _prepare_parts(
@@ -231,7 +219,9 @@ class _Fit:
     parts: Sequence[TrainingPart]
     specification: StrategySpecification
     seed: int
-    identity: Mapping[str, str]
+    n_shifts: int
+    snapshot: str
+    machine: Mapping[str, str]
     memory: FitMemory
 
     def run(self, on_progress: ProgressCallback, on_lap: LapCallback) -> _Fitted:
@@ -243,8 +233,9 @@ class _Fit:
             for replicate in range(training.seeds)
         ]
         rows = [part.rows for part in self.parts]
-        start = start_state(self.stack, rows, tasks)
-        recalled = self.memory.recall(self.identity, start)
+        settings = self._settings()
+        start = start_state(self.stack, rows, tasks, settings.device)
+        recalled = self.memory.recall(self._identity(), start)
         words = f" ({recalled.note})" if recalled.note else ""
 
         def finish_epoch(state: FitState) -> None:
@@ -259,7 +250,6 @@ class _Fit:
             )
 
         on_progress(_PERCENT_BEFORE_FIT, f"fitting {len(tasks)} networks{words}")
-        settings = _fit_settings(self.specification)
         state = start if recalled.state is None else recalled.state
         first_epoch, epochs_before = state.epoch, state.epochs_run.copy()
         state = fit_stack(self.stack, rows, tasks, settings, on_epoch=finish_epoch, state=state)
@@ -273,46 +263,59 @@ class _Fit:
             "samples": int(((state.epochs_run - epochs_before) * rows_of).sum()),
         }
         on_lap("training.fit", figures)
-        return _Fitted(state, recalled.null_accuracies, words)
+        return _Fitted(state.on_cpu(), recalled.null_accuracies, words)
+
+    def _identity(self) -> dict[str, str]:
+        """Return what another process must share to go on where this one stands."""
+        return {
+            **self.machine,
+            "strategy": self.specification.sha256(),
+            "snapshot": self.snapshot,
+            "seed": str(self.seed),
+            "shifts": str(self.n_shifts),
+        }
+
+    def _settings(self) -> FitSettings:
+        training = self.specification.training
+        device = self.machine["device"]
+        return FitSettings(training.epochs, training.batch_size, training.learning_rate, training.patience, device)
 
     def measure_nulls(
         self,
         fitted: _Fitted,
         rows: RowArray,
         labels: Labels,
-        *,
-        n_shifts: int,
         workers: int,
         on_progress: ProgressCallback,
+        on_lap: LapCallback,
     ) -> Nulls:
         """Fit the same recipe where there is nothing to learn; the state that `run` left is only kept."""
 
         def finish_group(accuracies: Sequence[float]) -> None:
             self.memory.keep(fitted.state, accuracies)
-            share = len(accuracies) / n_shifts
+            share = len(accuracies) / self.n_shifts
             on_progress(
                 _PERCENT_AFTER_FIT + share * (_PERCENT_AFTER_NULLS - _PERCENT_AFTER_FIT),
-                f"fitted {len(accuracies)} of {n_shifts} shifts of the labels, which have nothing to teach"
+                f"fitted {len(accuracies)} of {self.n_shifts} shifts of the labels, which have nothing to teach"
                 + fitted.words,
             )
 
-        return measure_nulls(
+        known, folds = fitted.null_accuracies, self.parts[:-1]
+        nulls = measure_nulls(
             self.stack,
-            self.parts[:-1],
+            folds,
             rows,
             labels,
-            _fit_settings(self.specification),
+            self._settings(),
             seed=self.seed,
-            n_shifts=n_shifts,
+            n_shifts=self.n_shifts,
             workers=workers,
-            known=fitted.null_accuracies,
+            known=known,
             on_shifts=finish_group,
         )
-
-
-def _fit_settings(specification: StrategySpecification) -> FitSettings:
-    training = specification.training
-    return FitSettings(training.epochs, training.batch_size, training.learning_rate, training.patience)
+        figures = {"shifts": self.n_shifts - len(known), "first_shift": len(known) + 1, "folds": len(folds)}
+        on_lap("training.nulls", {**figures, "workers": workers})
+        return nulls
 
 
 @dataclass(frozen=True, slots=True)

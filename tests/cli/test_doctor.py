@@ -47,6 +47,7 @@ def test_a_new_workspace_is_well_and_a_mistyped_setting_is_pointed_out(tmp_path)
     [
         ({"KTRDR_DATABASE_URL": "postgresql+psycopg://a:secret@127.0.0.1:1/x"}, "database", "refused"),
         ({"KTRDR_API_URL": "http://127.0.0.1:9"}, "server", "nothing answers"),
+        ({"KTRDR_DEVICE": "cuda"}, "device", "need a CUDA GPU"),
         ({"KTRDR_WORKER_GRACE_S": "soon"}, "environment", "KTRDR_WORKER_GRACE_S"),
         ({"KTRDR_ARTIFACTS_URL": "ftp://a:secret@127.0.0.1:1/x"}, "artifacts", "ftp://***@127.0.0.1:1/x: Connection"),
         ({"KTRDR_ARTIFACTS_URL": "/mnt/lab"}, "environment", "need a URL with its protocol, such as file:///mnt/lab"),

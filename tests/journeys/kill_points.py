@@ -49,6 +49,7 @@ RESULTS = (
     "model.safetensors",
     "predictions.parquet",
     "fitted_predictions.parquet",
+    "machine.json",
     "equity.parquet",
     "trades.parquet",
 )

@@ -21,6 +21,7 @@ STRATEGY_FILES = {
     "model.safetensors",
     "predictions.parquet",
     "fitted_predictions.parquet",
+    "machine.json",
     "backtest.json",
     "equity.parquet",
     "trades.parquet",

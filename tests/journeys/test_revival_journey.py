@@ -13,7 +13,7 @@ from ktrdr.clock import utc_now
 from ktrdr.database.engine import open_database
 from ktrdr.evaluation.trial_ledger import TrialLedger
 
-TRAINED = ("training.json", "model.safetensors", "predictions.parquet", "fitted_predictions.parquet")
+TRAINED = ("training.json", "model.safetensors", "predictions.parquet", "fitted_predictions.parquet", "machine.json")
 
 
 @pytest.fixture

@@ -223,10 +223,14 @@ def _check_reproduction(ours):
     report = json.loads(path.read_text())
     report["metrics"]["sharpe_ratio"] += 1
     path.write_text(json.dumps(report))
+    (machine_path := path.with_name("machine.json")).write_text(
+        json.dumps({**json.loads(machine_path.read_text()), "device": "cuda", "gpu": "A100"})
+    )
     result = ours.ended(ours.request("POST", f"/strategies/{NAME}/reproduce").json())["result"]
     found = {each["file"]: each for each in result["files"]}
     assert {"model.safetensors", "predictions.parquet", "training.json", "trades.parquet"} < found.keys()
     assert [name for name, each in found.items() if not each["identical"]] == ["backtest.json"]
     assert (result["identical"], found["backtest.json"]["differs_at"]) == (False, ["metrics.sharpe_ratio"])
+    assert result["machine_differs"] == ["device: cuda then, cpu now", "gpu: A100 then, none now"]
     assert ours.composition.laboratory.ledger.count() == 1
     assert ours.get("/leaderboard")["ledger_faults"] == []
