@@ -35,7 +35,8 @@ def reach_verdict(
 ) -> VerdictReport:
     """Test a backtest against luck and against the market. Pure: equal arguments give equal verdicts.
 
-    The net returns are tested, and the net returns less beta times buy-and-hold; the worse of the two counts.
+    The net returns are tested, and the net returns less beta times buy-and-hold; the worse of the two counts. An edge
+    must survive the subtraction with the betas given and with the one that the judged days themselves show.
 
     Args:
         outcome: The backtest; its report's own verdict is not looked at.
@@ -65,7 +66,10 @@ def reach_verdict(
         is_traded=metrics.n_trades > 0,
         own_sharpe=estimate_sharpe(net) if len(net) >= 3 else None,
     )
-    on_net, adjusted = tests.run(net), tests.run(net - beta_of_day * held)
+    hindsight = _slope(net, held)
+    # A beta fitted elsewhere is off by chance, and what is left of a market that rose passes for an edge.
+    less_market = min(net - beta_of_day * held, net - hindsight * held, key=tests.merit)
+    on_net, adjusted = tests.run(net), tests.run(less_market)
     value, reason = _decide(on_net, adjusted, metrics.n_trades)
     return VerdictReport(
         value=value,
@@ -81,6 +85,7 @@ def reach_verdict(
         net=on_net,
         market_adjusted=adjusted,
         market_betas=market_betas,
+        hindsight_beta=hindsight,
         history=history,
         selection=selection,
     )
@@ -98,9 +103,14 @@ class _Tests:
     is_traded: bool
     own_sharpe: SharpeEstimate | None
 
+    def merit(self, daily: FloatArray) -> float:
+        """Return a number that is lower the less of an edge the test sees in a series of returns."""
+        estimate = self._estimate(daily)
+        return -math.inf if estimate is None else self._distance(estimate)
+
     def run(self, daily: FloatArray) -> SharpeTest:
         """Test one series of returns per session day."""
-        estimate = estimate_sharpe(daily) if self.is_traded and len(daily) >= 3 else None
+        estimate = self._estimate(daily)
         if estimate is None:
             return SharpeTest(sharpe_ratio=None, sharpe_ci95=None, psr=None, dsr=None, years_needed=None)
         n_trials = self.history.n_trials
@@ -120,6 +130,14 @@ class _Tests:
             years_needed=None if years is None else max(0.0, years - self.years),
         )
 
+    def _estimate(self, daily: FloatArray) -> SharpeEstimate | None:
+        return estimate_sharpe(daily) if self.is_traded and len(daily) >= 3 else None
+
+    def _distance(self, estimate: SharpeEstimate) -> float:
+        # Of the probability that is tested, before its distribution: that one is 1.0 for whatever is strong enough.
+        by_luck = expected_maximum_normal(self.history.n_trials)
+        return (estimate.sharpe * math.sqrt(estimate.n - 1) - by_luck) / estimate.error_factor
+
     def _deflated(self, estimate: SharpeEstimate) -> float | None:
         # Bailey and Lopez de Prado (2014): the threshold from the variance of the trials' own ratios.
         if self.history.n_trials == 1:
@@ -130,6 +148,13 @@ class _Tests:
         squares = others.squares + (own.sharpe - others.mean) ** 2 * others.count / (others.count + 1)
         deviation = math.sqrt(squares / others.count)  # ddof 1 of count + 1 ratios
         return probabilistic_sharpe(estimate, deviation * expected_maximum_normal(self.history.n_trials))
+
+
+def _slope(net: FloatArray, held: FloatArray) -> float:
+    """Return the slope of the net returns on those of buy-and-hold; 0 where the market did not move."""
+    centred = held - held.mean()
+    squares = float(centred @ centred)
+    return float(centred @ net) / squares if squares > 0 else 0.0
 
 
 def _decide(net: SharpeTest, adjusted: SharpeTest, n_trades: int) -> tuple[VerdictValue, str]:
