@@ -1,7 +1,6 @@
 """The honesty of the laboratory, measured: `python -m benchmarks.honesty --help`.
 
-Every finished part is a line of `build/honesty/seed_<seed>.jsonl`, so that a run that was killed goes on where it stood.
-At the end the results go to docs/honesty/results.json, and docs/honesty.md with its plots is made from them.
+Every finished part is a line of a file in `build/honesty`, so that a run that was killed goes on where it stood. At the end the results go to docs/honesty/results.json, and docs/honesty.md with its plots is made from them.
 """
 
 import argparse
@@ -27,7 +26,9 @@ _ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PO
 def main() -> int:
     """Do what is not done yet, write the results and the document; 1 where a claim does not hold."""
     arguments = _arguments()
-    lines = ROOT / "build" / "honesty" / f"seed_{arguments.seed}.jsonl"
+    # A part that was done at another scale is another part.
+    run = f"seed_{arguments.seed}_scale_{arguments.scale:g}_designs_{arguments.designs}"
+    lines = ROOT / "build" / "honesty" / f"{run}.jsonl"
     lines.parent.mkdir(parents=True, exist_ok=True)
     if arguments.afresh:
         lines.unlink(missing_ok=True)
@@ -35,7 +36,7 @@ def main() -> int:
     plan = Plan(
         searches=arguments.searches,
         designs=arguments.designs,
-        power_draws=max(4, round(100 * scale)),
+        power_draws=max(4, round(80 * scale)),
         machine_draws=max(2, round(20 * scale)),
         random_draws=max(6, round(600 * scale)),
         copies_searches=max(4, round(200 * scale)),
@@ -57,7 +58,7 @@ def main() -> int:
     about = {
         "seed": arguments.seed,
         "date": datetime.now(UTC).date().isoformat(),
-        "command": "python -m benchmarks.honesty " + " ".join(sys.argv[1:]),
+        "command": _command(arguments),
         "machine": machine_words(),
         "workers": arguments.workers,
         "planned_searches": arguments.searches,
@@ -84,6 +85,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--afresh", action="store_true", help="forget what an earlier run of this seed has done")
     parser.add_argument("--more-series", type=Path, default=None, help="a folder with GOOG_1d and BTCUSD_1d.parquet")
     return parser.parse_args()
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """Return the command to repeat the run with; where a folder lies is nobody's business."""
+    options = [f"--searches {arguments.searches}", f"--designs {arguments.designs}", f"--scale {arguments.scale:g}"]
+    options += [] if arguments.more_series is None else ["--more-series FOLDER"]
+    return " ".join(["python -m benchmarks.honesty", f"--seed {arguments.seed}", *options])
 
 
 def _read(lines: Path) -> dict[str, Document]:

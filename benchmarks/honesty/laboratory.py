@@ -130,6 +130,7 @@ class Laboratory:
         # Both are reported beside a verdict and decide nothing, and a thousand are most of a backtest's time.
         baselines.N_RANDOM_ENTRIES = _N_RANDOM_ENTRIES
         self.failures: list[str] = []
+        self._n_asked = 0
 
     @property
     def ledger(self) -> TrialLedger:
@@ -213,7 +214,8 @@ class Laboratory:
             self._store(trial)
         terms = exam_terms(services, specification.name)
         try:
-            operation_id = f"op_holdout_exam_20260101_000000_{trial.trial_id}"
+            self._n_asked += 1  # each time another operation, to which the ledger owes nothing
+            operation_id = f"op_holdout_exam_20260101_000000_{self._n_asked:06x}"
             look = services.exams.open_look(terms.subject(operation_id), trial_head=self.ledger.head())
         except Conflict as error:
             if error.reason == "already_examined":

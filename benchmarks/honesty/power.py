@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks.honesty.laboratory import Laboratory
 from benchmarks.honesty.noise import undone_moves
 from benchmarks.honesty.records import DAYS_PER_YEAR, record_of
+from ktrdr.backtest.outcome import BacktestOutcome
 from ktrdr.backtest.report import TrialHistory
 from ktrdr.evaluation.exam_power import required_psr
 from ktrdr.evaluation.verdict import CONFIDENCE, reach_verdict
@@ -37,6 +38,11 @@ decision: {enter: 0.5, exit: 0.5}
 """
 
 
+def planted_strategy() -> str:
+    """Return the strategy that can learn what `undone_moves` plants."""
+    return _STRATEGY
+
+
 def best_power(sharpe_annual: float, years: float, z: float) -> float:
     """Return the power of the best one-sided test with critical value z: the spread known, returns normal.
 
@@ -62,16 +68,14 @@ def measure_cell(seed: int, sharpe_annual: float, years: int, *, n_draws: int) -
     for _ in range(n_draws):
         net, sealed = (_draw(rng, sharpe_annual, n) for n in (n_days, n_sealed))
         outcome = record_of(net, rng.normal(0.0003, 0.01, n_days))
-        exam = None
+        passed = _most_trials_passed(outcome, sharpe_annual, years)
+        if passed == 0:
+            continue
+        of_sealed = record_of(sealed, rng.normal(0.0003, 0.01, n_sealed), n_folds=1)
+        exam = reach_verdict(of_sealed, [0.0], TrialHistory(n_trials=1), seed=1).psr or 0.0
         for n_trials in TRIALS:
-            verdict = reach_verdict(outcome, [0.0] * 5, TrialHistory(n_trials=n_trials), seed=1)
-            if verdict.value != "candidate":
-                break  # more trials only raise the threshold
-            if exam is None:
-                of_sealed = record_of(sealed, rng.normal(0.0003, 0.01, n_sealed), n_folds=1)
-                exam = reach_verdict(of_sealed, [0.0], TrialHistory(n_trials=1), seed=1).psr or 0.0
-            candidates[n_trials] += 1
-            proven[n_trials] += exam >= required_psr(1)
+            candidates[n_trials] += n_trials <= passed
+            proven[n_trials] += n_trials <= passed and exam >= required_psr(1)
     exam_z = _NORMAL.inv_cdf(required_psr(1))
     return [
         {
@@ -87,6 +91,26 @@ def measure_cell(seed: int, sharpe_annual: float, years: int, *, n_draws: int) -
         }
         for n_trials in TRIALS
     ]
+
+
+def _most_trials_passed(outcome: BacktestOutcome, sharpe_annual: float, years: int) -> int:
+    """Return with how many of `TRIALS` the record is still a candidate; 0 with none.
+
+    More trials only raise the threshold, so one verdict often tells of all: the likely one is asked first.
+    """
+
+    def is_candidate(n_trials: int) -> bool:
+        verdict = reach_verdict(outcome, [0.0] * 5, TrialHistory(n_trials=n_trials), seed=1)
+        return verdict.value == "candidate"
+
+    if best_power(sharpe_annual, years, critical_value(TRIALS[-1])) > 0.5:
+        return next((n_trials for n_trials in reversed(TRIALS) if is_candidate(n_trials)), 0)
+    passed = 0
+    for n_trials in TRIALS:
+        if not is_candidate(n_trials):
+            break
+        passed = n_trials
+    return passed
 
 
 def measure_whole_machine(seed: int, sharpe_annual: float, years: int, *, n_draws: int) -> dict[str, object]:

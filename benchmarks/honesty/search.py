@@ -163,16 +163,26 @@ def near(specification: StrategySpecification, rng: np.random.Generator, name: s
     return validate_strategy({**document, "name": name})
 
 
-def run_search(seed: int, number: int, *, n_designs: int, scratch: Path | None = None) -> SearchRecord:
-    """Run search `number` of the run with this seed, in a workspace of its own that is removed afterwards."""
+def run_search(
+    seed: int, number: int, *, n_designs: int, fewest: int = FEWEST_TRIALS, most: int = MOST_TRIALS
+) -> SearchRecord:
+    """Run search `number` of the run with this seed, in a workspace of its own that is removed afterwards.
+
+    Args:
+        seed: Of the run.
+        number: Every draw follows from it and the seed.
+        n_designs: Rounds of a design and a sweep.
+        fewest: Trials with a verdict, at least.
+        most: And at most.
+    """
     started = perf_counter()
     rng = np.random.default_rng([seed, number])
     market = list(KINDS.values())[number % len(KINDS)](rng)
     record = SearchRecord(number, market.kind, market.source)
-    with TemporaryDirectory(dir=scratch) as folder:
+    with TemporaryDirectory() as folder:
         laboratory = Laboratory(Path(folder), market)
         search = _Search(laboratory, rng, record)
-        search.run(int(rng.integers(FEWEST_TRIALS, MOST_TRIALS + 1)), n_designs)
+        search.run(int(rng.integers(fewest, most + 1)), n_designs)
         record.n_counted, record.failures = laboratory.ledger.count(), laboratory.failures
         record.faults = [f"{fault.sequence} {fault.what}" for fault in laboratory.faults()]
         if laboratory.ledger.unclosed():

@@ -25,7 +25,7 @@ class Plan:
 
 
 def plan_tasks(seed: int, plan: Plan) -> dict[str, Callable[[], Document]]:
-    """Return every part by its key, the searches among the rest so that whatever is cut off is cut off evenly."""
+    """Return every part by its key, spread evenly among the searches: a run that is cut off has some of everything."""
     rest: dict[str, Callable[[], Document]] = {}
     for sharpe, years in power.WHOLE_MACHINE:
         rest[f"machine/{sharpe:g}/{years}"] = _Machine(seed, sharpe, years, plan.machine_draws)
@@ -40,7 +40,14 @@ def plan_tasks(seed: int, plan: Plan) -> dict[str, Callable[[], Document]]:
         for sharpe in power.SHARPES:
             rest[f"power/{sharpe:g}/{years}"] = _Power(seed, sharpe, years, plan.power_draws)
     searches = {f"search/{number}": _Search(seed, number, plan.designs) for number in range(plan.searches)}
-    return {**rest, **searches}
+    every = max(1, len(searches) // len(rest))
+    mixed: dict[str, Callable[[], Document]] = {}
+    others = iter(rest.items())
+    for number, (key, task) in enumerate(searches.items()):
+        if number % every == 0:
+            mixed.update([next(others, (key, task))])
+        mixed[key] = task
+    return {**mixed, **rest}
 
 
 @dataclass(frozen=True, slots=True)

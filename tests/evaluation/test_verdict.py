@@ -182,8 +182,9 @@ def test_being_long_at_random_in_a_rising_market_is_no_edge():
         passed_on_net += verdict.net.psr >= 0.95
         candidates += verdict.value == "candidate"
         # Fitted rows may show far too low a beta: the judged days' own one then takes the rest of the market away.
-        underestimated += judge(outcome_of(held * is_long, held), betas=[0.3] * 5).value == "candidate"
-    assert underestimated <= 5
+        if seed < 20:
+            underestimated += judge(outcome_of(held * is_long, held), betas=[0.3] * 5).value == "candidate"
+    assert underestimated <= 3
     assert passed_on_net > 35
     assert candidates <= 5  # 5 % and two standard errors
 
