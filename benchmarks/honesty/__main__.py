@@ -1,6 +1,7 @@
 """The honesty of the laboratory, measured: `python -m benchmarks.honesty --help`.
 
-Every finished part is a line of a file in `build/honesty`, so that a run that was killed goes on where it stood. At the end the results go to docs/honesty/results.json, and docs/honesty.md with its plots is made from them.
+Every finished part is a line of a file in `build/honesty`, so that a run that was killed goes on where it stood. At the
+end the results go to docs/honesty/results.json, and docs/honesty.md with its plots is made from them.
 """
 
 import argparse

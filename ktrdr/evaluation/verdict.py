@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ktrdr.backtest.metrics import mean_holding_days
-from ktrdr.backtest.outcome import BacktestOutcome
+from ktrdr.backtest.outcome import BacktestOutcome, EquityCurve
 from ktrdr.backtest.report import SelectionReport, SharpeTest, TrialHistory, VerdictReport, VerdictValue
 from ktrdr.statistics.bootstrap import FEWEST_DAYS, sharpe_interval
 from ktrdr.statistics.luck import (
@@ -53,10 +53,6 @@ def reach_verdict(
         raise ValueError(f"need one beta per fold, was {len(market_betas)} for {outcome.report.window.n_folds}")
     net = curve.daily_returns().net_return
     held = outcome.buy_and_hold.daily_returns().net_return
-    steps = np.flatnonzero(np.diff(curve.session_day))
-    fold_of_day = curve.fold[np.append(steps, len(curve) - 1)]
-    folds = np.unique(curve.fold)
-    beta_of_day = np.array(market_betas)[np.searchsorted(folds, fold_of_day)]
     tests = _Tests(
         history=history,
         days_per_year=metrics.days_per_year,
@@ -68,7 +64,7 @@ def reach_verdict(
     )
     hindsight = _slope(net, held)
     # A beta fitted elsewhere is off by chance, and what is left of a market that rose passes for an edge.
-    less_market = min(net - beta_of_day * held, net - hindsight * held, key=tests.merit)
+    less_market = min(net - _by_day(market_betas, curve) * held, net - hindsight * held, key=tests.merit)
     on_net, adjusted = tests.run(net), tests.run(less_market)
     value, reason = _decide(on_net, adjusted, metrics.n_trades)
     return VerdictReport(
@@ -148,6 +144,13 @@ class _Tests:
         squares = others.squares + (own.sharpe - others.mean) ** 2 * others.count / (others.count + 1)
         deviation = math.sqrt(squares / others.count)  # ddof 1 of count + 1 ratios
         return probabilistic_sharpe(estimate, deviation * expected_maximum_normal(self.history.n_trials))
+
+
+def _by_day(market_betas: list[float], curve: EquityCurve) -> FloatArray:
+    """Return (n_days,) the beta of the fold that each session day ends in."""
+    last_of_day = np.append(np.flatnonzero(np.diff(curve.session_day)), len(curve) - 1)
+    betas: FloatArray = np.array(market_betas)[np.searchsorted(np.unique(curve.fold), curve.fold[last_of_day])]
+    return betas
 
 
 def _slope(net: FloatArray, held: FloatArray) -> float:
