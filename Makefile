@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO ?= demo
 OTHER_BENCHES := data llm_overhead metrics operations tracing
 
-.PHONY: demo test test-slow check fuzz bench bench-targets dashboards budget-race chaos clean
+.PHONY: demo test test-slow check fuzz bench bench-targets bench-honesty dashboards budget-race chaos clean
 
 ## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
 demo: .venv/.runtime
@@ -42,6 +42,10 @@ bench: .venv/.dev
 bench-targets: .venv/.dev
 	@$(MAKE) --no-print-directory .venv-peers/.made || echo "peers not installed: their rows are not measured" >&2
 	$(BIN)/python -m benchmarks.targets
+
+## bench-honesty: how often luck is called an edge, and how often an edge is seen; writes docs/honesty.md (half an hour)
+bench-honesty: .venv/.dev
+	$(BIN)/python -m benchmarks.honesty $(HONESTY)
 
 ## dashboards: write the dashboards and alerts that Grafana reads
 dashboards: .venv/.dev

@@ -180,8 +180,10 @@ class VerdictReport(_Section):
         n_trades: Trades of the backtest; `MINIMUM_TRADES` are needed to say more than `inconclusive`.
         expected_best_sharpe: Annualised ratio that the best of `n_trials` without skill would show in this window.
         net: The test of the net returns.
-        market_adjusted: The test of the net returns less beta times buy-and-hold.
-        market_betas: That beta per fold, from the rows that its networks were fitted on.
+        market_adjusted: The test of the net returns less beta times buy-and-hold, by `market_betas` or by
+            `hindsight_beta`: whichever leaves less of an edge.
+        market_betas: Beta per fold, from the rows that its networks were fitted on.
+        hindsight_beta: Beta of the judged days themselves; null in reports of earlier versions, which did not ask.
         history: What was known of other trials.
         selection: The other trials of the same bars beside this one; null where there are none with a return.
     """
@@ -198,6 +200,7 @@ class VerdictReport(_Section):
     net: SharpeTest
     market_adjusted: SharpeTest
     market_betas: list[FiniteFloat]
+    hindsight_beta: FiniteFloat | None = None
     history: TrialHistory
     selection: SelectionReport | None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ktrdr.backtest.metrics import mean_holding_days
-from ktrdr.backtest.outcome import BacktestOutcome
+from ktrdr.backtest.outcome import BacktestOutcome, EquityCurve
 from ktrdr.backtest.report import SelectionReport, SharpeTest, TrialHistory, VerdictReport, VerdictValue
 from ktrdr.statistics.bootstrap import FEWEST_DAYS, sharpe_interval
 from ktrdr.statistics.luck import (
@@ -35,7 +35,8 @@ def reach_verdict(
 ) -> VerdictReport:
     """Test a backtest against luck and against the market. Pure: equal arguments give equal verdicts.
 
-    The net returns are tested, and the net returns less beta times buy-and-hold; the worse of the two counts.
+    The net returns are tested, and the net returns less beta times buy-and-hold; the worse of the two counts. An edge
+    must survive the subtraction with the betas given and with the one that the judged days themselves show.
 
     Args:
         outcome: The backtest; its report's own verdict is not looked at.
@@ -52,10 +53,6 @@ def reach_verdict(
         raise ValueError(f"need one beta per fold, was {len(market_betas)} for {outcome.report.window.n_folds}")
     net = curve.daily_returns().net_return
     held = outcome.buy_and_hold.daily_returns().net_return
-    steps = np.flatnonzero(np.diff(curve.session_day))
-    fold_of_day = curve.fold[np.append(steps, len(curve) - 1)]
-    folds = np.unique(curve.fold)
-    beta_of_day = np.array(market_betas)[np.searchsorted(folds, fold_of_day)]
     tests = _Tests(
         history=history,
         days_per_year=metrics.days_per_year,
@@ -65,7 +62,10 @@ def reach_verdict(
         is_traded=metrics.n_trades > 0,
         own_sharpe=estimate_sharpe(net) if len(net) >= 3 else None,
     )
-    on_net, adjusted = tests.run(net), tests.run(net - beta_of_day * held)
+    hindsight = _slope(net, held)
+    # A beta fitted elsewhere is off by chance, and what is left of a market that rose passes for an edge.
+    less_market = min(net - _by_day(market_betas, curve) * held, net - hindsight * held, key=tests.merit)
+    on_net, adjusted = tests.run(net), tests.run(less_market)
     value, reason = _decide(on_net, adjusted, metrics.n_trades)
     return VerdictReport(
         value=value,
@@ -81,6 +81,7 @@ def reach_verdict(
         net=on_net,
         market_adjusted=adjusted,
         market_betas=market_betas,
+        hindsight_beta=hindsight,
         history=history,
         selection=selection,
     )
@@ -98,9 +99,14 @@ class _Tests:
     is_traded: bool
     own_sharpe: SharpeEstimate | None
 
+    def merit(self, daily: FloatArray) -> float:
+        """Return a number that is lower the less of an edge the test sees in a series of returns."""
+        estimate = self._estimate(daily)
+        return -math.inf if estimate is None else self._distance(estimate)
+
     def run(self, daily: FloatArray) -> SharpeTest:
         """Test one series of returns per session day."""
-        estimate = estimate_sharpe(daily) if self.is_traded and len(daily) >= 3 else None
+        estimate = self._estimate(daily)
         if estimate is None:
             return SharpeTest(sharpe_ratio=None, sharpe_ci95=None, psr=None, dsr=None, years_needed=None)
         n_trials = self.history.n_trials
@@ -120,6 +126,14 @@ class _Tests:
             years_needed=None if years is None else max(0.0, years - self.years),
         )
 
+    def _estimate(self, daily: FloatArray) -> SharpeEstimate | None:
+        return estimate_sharpe(daily) if self.is_traded and len(daily) >= 3 else None
+
+    def _distance(self, estimate: SharpeEstimate) -> float:
+        # Of the probability that is tested, before its distribution: that one is 1.0 for whatever is strong enough.
+        by_luck = expected_maximum_normal(self.history.n_trials)
+        return (estimate.sharpe * math.sqrt(estimate.n - 1) - by_luck) / estimate.error_factor
+
     def _deflated(self, estimate: SharpeEstimate) -> float | None:
         # Bailey and Lopez de Prado (2014): the threshold from the variance of the trials' own ratios.
         if self.history.n_trials == 1:
@@ -130,6 +144,20 @@ class _Tests:
         squares = others.squares + (own.sharpe - others.mean) ** 2 * others.count / (others.count + 1)
         deviation = math.sqrt(squares / others.count)  # ddof 1 of count + 1 ratios
         return probabilistic_sharpe(estimate, deviation * expected_maximum_normal(self.history.n_trials))
+
+
+def _by_day(market_betas: list[float], curve: EquityCurve) -> FloatArray:
+    """Return (n_days,) the beta of the fold that each session day ends in."""
+    last_of_day = np.append(np.flatnonzero(np.diff(curve.session_day)), len(curve) - 1)
+    betas: FloatArray = np.array(market_betas)[np.searchsorted(np.unique(curve.fold), curve.fold[last_of_day])]
+    return betas
+
+
+def _slope(net: FloatArray, held: FloatArray) -> float:
+    """Return the slope of the net returns on those of buy-and-hold; 0 where the market did not move."""
+    centred = held - held.mean()
+    squares = float(centred @ centred)
+    return float(centred @ net) / squares if squares > 0 else 0.0
 
 
 def _decide(net: SharpeTest, adjusted: SharpeTest, n_trades: int) -> tuple[VerdictValue, str]:
