@@ -6,6 +6,8 @@ MODEL_FILE = "model.safetensors"
 TRAINING_FILES = (MODEL_FILE, "predictions.parquet", "fitted_predictions.parquet", "training.json")
 BACKTEST_FILES = ("equity.parquet", "trades.parquet", "backtest.json")
 ASSESSMENT_FILES = (REPORT_FILE, "assessment.json")
+# How the last cycle that took the strategy to a training ended, refused ones too.
+CYCLE_FILE = "cycle.json"
 
 
 def trial_file(trial_id: str) -> str:

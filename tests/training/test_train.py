@@ -188,10 +188,23 @@ def test_progress_rises_from_zero_to_hundred_with_a_text():
     assert len(calls) <= 6 + 4 + 4
 
 
-def test_a_window_too_short_for_the_folds_is_refused():
-    with pytest.raises(OperationFailed, match=r"fold 1 has .* at least 100 and 30 are needed: import a longer") as few:
-        train(strategy(), random_walk(400))
-    assert few.value.reason == "too_few_bars"
+@pytest.mark.parametrize(
+    ("bars", "labels", "reason", "told"),
+    [
+        (random_walk(400), {}, "too_few_bars", r"fold 1 has .* at least 100 and 30 are needed: import a longer"),
+        (WALK, {"horizon": 240}, "too_few_bars", r"fold 1 has 0 rows to fit .*, or lower labels\.horizon"),
+        (
+            bars_from_returns(np.full(1500, 0.001)),
+            {},
+            "single_class_labels",
+            r"have the label 1; .* change labels\.",
+        ),
+    ],
+)
+def test_bars_that_cannot_teach_a_strategy_are_refused_with_what_to_change(bars, labels, reason, told):
+    with pytest.raises(OperationFailed, match=told) as refused:
+        train(strategy(labels={"type": "forward_return", "horizon": 1, **labels}), bars)
+    assert refused.value.reason == reason
 
 
 def test_a_calendar_block_without_bars_is_refused():
