@@ -33,8 +33,10 @@ HEAVY = {
 # Our own modules that pull such a package in; only these importers put them off.
 HEAVY_OF_OURS = {
     "cli": "ktrdr.",  # --help must be quick
-    # pydantic-ai and two SDKs: only a worker that asks a language model. Compiled code: only who stores a strategy.
-    "agents": ("ktrdr.agents.llm.", "ktrdr.evaluation.firewall"),
+    # pydantic-ai and two SDKs: only a worker that asks a language model.
+    "agents": ("ktrdr.agents.llm.",),
+    # Compiled code: only who stores a strategy or begins with one.
+    "jobs": ("ktrdr.evaluation.firewall",),
     # A command that finds a server does not pay for the app, nor one on SQLite for the leases over PostgreSQL.
     "connect": ("ktrdr.connect.hosted_app", "ktrdr.database.engine", "ktrdr.operations.postgres_leases"),
 }

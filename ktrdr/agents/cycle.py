@@ -6,8 +6,10 @@ from dataclasses import asdict
 from pydantic import BaseModel, JsonValue
 
 from ktrdr.agents.budget import BudgetLedger
+from ktrdr.agents.cycle_report import keep_story
 from ktrdr.agents.envelopes import spending_metadata
 from ktrdr.agents.gates import (
+    REMEDIES,
     BacktestGateMetrics,
     BacktestLimits,
     GateVerdict,
@@ -18,6 +20,7 @@ from ktrdr.agents.gates import (
 )
 from ktrdr.agents.offline import OFFLINE_MODEL
 from ktrdr.agents.phases import AssessmentPayload, DesignPayload, PhaseResult
+from ktrdr.agents.records import CycleRecord
 from ktrdr.config import GateSettings
 from ktrdr.errors import OperationFailed
 from ktrdr.jobs.evaluation_operations import (
@@ -100,10 +103,10 @@ class _Cycle:
         try:
             metrics = await self._train_and_backtest(strategy, trial_id)
         except OperationFailed as error:
-            await self._close_trial(trial_id, error.reason)
+            await self._close_trial(strategy, trial_id, error.reason, error.message)
             raise
         bypassed = any(_field(gate, "bypassed") for gate in self._gates)
-        await self._close_trial(trial_id, "gates_bypassed" if bypassed else "passed_gates")
+        await self._close_trial(strategy, trial_id, "gates_bypassed" if bypassed else "passed_gates", None)
         await self._assess(strategy)
         await self._work.annotate({"phase": "done"})
         return {
@@ -206,7 +209,7 @@ class _Cycle:
         if not passed and not bypassed:
             raise OperationFailed(
                 f"the {gate} gate refuses {reason}: observed {_field(result, 'observed'):.4g}, "
-                f"limit {_field(result, 'threshold'):.4g} (profile {profile})",
+                f"limit {_field(result, 'threshold'):.4g} (profile {profile}); {REMEDIES[str(reason)]}",
                 reason=f"gate_failed:{gate}:{reason}",
             )
 
@@ -237,11 +240,24 @@ class _Cycle:
         await self._work.step("close_envelope", close)
         await self._work.annotate(await self._work.step("spending", lambda: spending_metadata(budget, operation_id)))
 
-    async def _close_trial(self, trial_id: str, outcome: str) -> None:
+    async def _close_trial(self, strategy: str, trial_id: str, outcome: str, message: str | None) -> None:
+        """Close the trial with its outcome and tell of it beside the strategy; `message`: of a failure or refusal."""
         record: Payload = {"outcome": outcome}
         if self._backtested is not None:
             record = backtest_outcome(self._services, trial_id, outcome, self._backtested)
-        await self._work.step("close_trial", lambda: self._services.ledger.close_trial(trial_id, record))
+        story = CycleRecord(
+            operation_id=self._work.operation_id,
+            reason=None if message is None else outcome,
+            message=message,
+            gates=self._gates,
+        )
+
+        def close() -> None:
+            self._services.ledger.close_trial(trial_id, record)
+            with self._work.held():
+                keep_story(self._services, strategy, story)
+
+        await self._work.step("close_trial", close)
 
 
 def research_cycle(services: LaboratoryServices, budget: BudgetLedger) -> Body:

@@ -12,6 +12,7 @@ from ktrdr.artifacts.attempt import discard_attempt, fresh_attempt
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
 from ktrdr.errors import Conflict, StrategyInvalid
 from ktrdr.indicators.catalogue import CATALOGUE
+from ktrdr.jobs.leak_check import refuse_leaking_strategy
 from ktrdr.market.store import BarStore
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.store import STRATEGY_FILE, StrategyStore
@@ -74,18 +75,6 @@ class DesignIntake:
                 raise StrategyInvalid(faults)
         return specification
 
-    def refuse_leaks(self, specification: StrategySpecification) -> None:
-        """Return if nothing of a strategy knows the future on its market's research bars.
-
-        Raises:
-            InvalidInput: Something does (`leak_found`).
-            NotFound: The market is not stored.
-        """
-        from ktrdr.evaluation.firewall import recipe_of, refuse_leaks
-
-        bars = self._bars.load_research(specification.symbol, specification.timeframe)
-        refuse_leaks(specification.name, recipe_of(specification), bars)
-
     def store(self, design: Design, origin: DesignOrigin) -> StrategySpecification:
         """Store a design under the name it gives, and return it; raises as `prepare` and `PreparedDesign.publish`."""
         prepared = self.prepare(design, origin)
@@ -112,7 +101,7 @@ class DesignIntake:
                 "Test another idea, another market or clearly other parameters",
                 reason="near_copy",
             )
-        self.refuse_leaks(specification)
+        refuse_leaking_strategy(specification, self._bars)
         record = DesignRecord(
             **asdict(origin),
             strategy_sha256=specification.sha256(),

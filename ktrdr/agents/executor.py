@@ -117,9 +117,7 @@ class ToolExecutor:
             return f"{ERROR_PREFIX}{error.message}"
 
     def record_result(self, result: AgentResult) -> None:
-        """Write into design.json what the run that saved the strategy has used."""
-        if self.saved_strategy is None:
-            raise Conflict("nothing was saved that a cost could be recorded with", reason="no_strategy")
+        """Write into design.json or assessment.json what the run that saved it has used."""
         usage = {
             "input_tokens": result.input_tokens,
             "output_tokens": result.output_tokens,
@@ -127,9 +125,15 @@ class ToolExecutor:
             "cache_write_tokens": result.cache_write_tokens,
             "cost_usd": result.cost_usd,
         }
-        present = self._strategies.read_json(self.saved_strategy, DESIGN_FILE)
-        record = DesignRecord.model_validate(present).model_copy(update=usage)
-        self._strategies.write_json(self.saved_strategy, DESIGN_FILE, record.model_dump(mode="json"))
+        if self.saved_strategy is not None:
+            present = self._strategies.read_json(self.saved_strategy, DESIGN_FILE)
+            design = DesignRecord.model_validate(present).model_copy(update=usage)
+            self._strategies.write_json(self.saved_strategy, DESIGN_FILE, design.model_dump(mode="json"))
+        elif self.saved_assessment is not None:
+            assessment = self.saved_assessment.model_copy(update=usage)
+            self._strategies.write_json(assessment.strategy_name, ASSESSMENT_FILE, assessment.model_dump(mode="json"))
+        else:
+            raise Conflict("nothing was saved that a cost could be recorded with", reason="no_strategy")
 
     @property
     def has_saved(self) -> bool:

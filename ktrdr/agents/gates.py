@@ -73,6 +73,20 @@ class GateVerdict:
     threshold: float
 
 
+REMEDIES = {
+    "accuracy_below_threshold": "it is wrong more often than a coin: look at labels and direction, or drop the idea",
+    "loss_too_high": "it is surer than it is right: lower training.learning_rate, or make the network smaller "
+    "(model.hidden, model.rules)",
+    "no_skill": "it learns no more than from shifted labels: other indicators or another idea are needed",
+    "no_trades": "no probability reached decision.enter: lower it, or choose labels that can be told further apart",
+    "profit_factor_below_threshold": "it loses more than it wins, costs included: trade less often "
+    "(decision.min_bars_between_trades, a longer horizon), or drop the idea",
+    "drawdown_too_high": "lower risk.sizing, or set risk.stop_loss",
+    "sharpe_below_threshold": "it loses steadily, costs included: trade less often or drop the idea",
+}
+"""What to change after a refusal, by its reason."""
+
+
 def check_training_gate(metrics: TrainingMetrics, limits: TrainingLimits) -> GateVerdict:
     """Judge a training.
 

@@ -10,7 +10,7 @@ from ktrdr.clock import Clock
 
 OFFLINE_MODEL = "offline"
 # Raised whenever the rules below produce another strategy or assessment from the same seed and history.
-OFFLINE_VERSION = "offline-2"
+OFFLINE_VERSION = "offline-3"
 _RESULT = TypeAdapter(AgentResult)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,9 @@ from ktrdr.agents.tools import (
     SAVE_STRATEGY_CONFIG,
     MarketListing,
 )
+from ktrdr.indicators.catalogue import CATALOGUE
 from ktrdr.indicators.compute import warmup_bars
+from ktrdr.market.timeframe import Timeframe
 from ktrdr.training.splits import N_BLOCKS
 
 MAXIMUM_DRAWS = 100
@@ -32,6 +34,8 @@ FEW_BARS = 1_500
 FIRST_BLOCK_ROWS = 250
 _DAILY_BARS_A_WEEK = 5
 _MAXIMUM_HORIZON = 240
+RULES_SHARE, VOLATILITY_SHARE, LONGER_SHARE = 0.3, 0.3, 0.4
+_ANNUAL_VOLATILITY = {"fx": 0.08, "index": 0.12, "equity": 0.15, "crypto": 0.3}
 _EXPOSURE = {"fx": 1.0, "index": 0.8, "equity": 0.5, "crypto": 0.3}
 _ONE_SIDED_CLASSES = ("equity", "index")
 
@@ -123,16 +127,58 @@ def draw_strategy(rng: np.random.Generator, choice: DesignChoice, understood: Un
             "max_holding_bars": horizon * int(rng.integers(1, 3)),
         },
     }
+    _vary(rng, strategy, market)
     return {"name": _name(choice, strategy), **strategy}
+
+
+def _vary(rng: np.random.Generator, strategy: dict[str, Any], market: MarketListing) -> None:
+    """Let a share of the designs learn as rules, be sized by volatility, or see one indicator on longer bars.
+
+    Which of an idea's inputs looks farther, and whether rules or layers learn it, is no part of the idea.
+    """
+    if rng.random() < RULES_SHARE:
+        strategy["model"] = {"type": "anfis", "rules": int(rng.choice([8, 12, 16])), "learn_memberships": True}
+    if rng.random() < VOLATILITY_SHARE:
+        strategy["risk"]["sizing"] = {
+            "type": "volatility_target",
+            "annual_volatility": _ANNUAL_VOLATILITY.get(market.asset_class, 0.15),
+            "lookback": 60,
+            "max_exposure": strategy["risk"]["sizing"]["exposure"],
+        }
+    views = list(_longer_views(strategy, market))
+    if views and rng.random() < LONGER_SHARE:
+        identifier, timeframe = views[int(rng.integers(len(views)))]
+        strategy["indicators"][identifier] |= {"timeframe": timeframe}
+        strategy["hypothesis"] += f" What {identifier} says is read from {timeframe} bars, to see farther back."
+
+
+def _longer_views(strategy: dict[str, Any], market: MarketListing) -> Iterator[tuple[str, str]]:
+    """Yield every indicator and longer timeframe that leave enough rows to learn from."""
+    for identifier, indicator in strategy["indicators"].items():
+        if CATALOGUE[indicator["type"]].is_of_clock:
+            continue
+        for timeframe in Timeframe(market.timeframe).longer:
+            seen = strategy["indicators"] | {identifier: indicator | {"timeframe": timeframe.value}}
+            if _leaves_rows_to_learn_from(strategy | {"indicators": seen}, market):
+                yield identifier, timeframe.value
 
 
 def _leaves_rows_to_learn_from(strategy: dict[str, Any], market: MarketListing) -> bool:
     """Return whether warm-up and labels leave enough of the first walk-forward block."""
-    warmup = max(
-        warmup_bars(each["type"], {name: value for name, value in each.items() if name != "type"})
-        for each in strategy["indicators"].values()
-    )
+    warmup = max(_warmup(indicator, market) for indicator in strategy["indicators"].values())
     return market.n_bars // N_BLOCKS - warmup - 2 * int(strategy["labels"]["horizon"]) >= FIRST_BLOCK_ROWS
+
+
+def _warmup(indicator: dict[str, Any], market: MarketListing) -> int:
+    """Return about how many bars of the market pass before an indicator has settled, at least."""
+    parameters = {name: value for name, value in indicator.items() if name not in ("type", "timeframe")}
+    own = warmup_bars(indicator["type"], parameters)
+    if "timeframe" not in indicator:
+        return own
+    longer = Timeframe(indicator["timeframe"])
+    per_bar = longer.milliseconds // Timeframe(market.timeframe).milliseconds
+    # The first of the longer bars may be cut and is left out, and one is known only when it has ended.
+    return (own + 2) * (session_bars(market) if longer.is_daily else per_bar)
 
 
 def _horizon(draws: Draws, idea: Idea, market: MarketListing) -> int:

@@ -1,6 +1,5 @@
 """The two phases of a cycle that an agent does: design and assessment, each an operation of its own."""
 
-import logging
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, JsonValue
 
 from ktrdr.agents.choice import InvokerChoice
+from ktrdr.agents.cycle_report import keep_report
 from ktrdr.agents.executor import ToolExecutor
 from ktrdr.agents.invoker import AgentInvoker
 from ktrdr.agents.memory import StrategyMemory
@@ -15,15 +15,12 @@ from ktrdr.agents.records import DESIGN_FILE
 from ktrdr.agents.task import AgentResult, AgentRun, AgentTask, AssessmentContext, Role
 from ktrdr.backtest.report import read_backtest_report
 from ktrdr.database.patience import patiently
-from ktrdr.errors import OperationFailed, StrategyInvalid
+from ktrdr.errors import OperationFailed
 from ktrdr.evaluation.candidacy import has_been_looked_at
 from ktrdr.jobs.services import LaboratoryServices
 from ktrdr.operations.runtime import Body
 from ktrdr.operations.work import Payload, Repetition, Work
-from ktrdr.report.page import report_page
 from ktrdr.training.report import read_training_report
-
-_logger = logging.getLogger(__name__)
 
 # The provider's or the network's trouble, and over in a while. Each was tried several times before it came to this.
 _PASSING_REASONS = frozenset({"overloaded", "rate_limited", "connection"})
@@ -138,18 +135,15 @@ def assessment_phase(services: LaboratoryServices, choice: InvokerChoice) -> Bod
                 f"{result.message or result.reason}",
                 reason=result.reason,
             )
-        await work.publish("report", lambda: _keep_report(services, payload.strategy))
+
+        def record() -> None:
+            tools.record_result(result)
+            keep_report(services, payload.strategy)
+
+        await work.publish("report", record)
         return await work.step("result", lambda: _phase_result(services, payload.strategy, result))
 
     return body
-
-
-def _keep_report(services: LaboratoryServices, strategy: str) -> None:
-    try:
-        services.strategies.write_report(strategy, report_page(services.strategies, services.bars, strategy))
-    except StrategyInvalid:
-        # A file was changed by hand meanwhile. The assessment stands, and the page is made again whenever asked for.
-        _logger.warning("no report could be made of %s", strategy, exc_info=True)
 
 
 def _repetition(services: LaboratoryServices) -> Repetition:

@@ -1,4 +1,4 @@
-"""design.json and assessment.json: who made a strategy, and what was thought of it."""
+"""design.json, cycle.json and assessment.json: who made a strategy, how its cycle ended, what was thought of it."""
 
 from typing import Annotated, Literal
 
@@ -40,7 +40,10 @@ class DesignRecord(_Record):
 
 
 class AssessmentRecord(_Record):
-    """The whole of assessment.json. Verdict, metrics and gates are copied by code; the rest is the assessor's."""
+    """The whole of assessment.json. Verdict, metrics and gates are copied by code; the rest is the assessor's.
+
+    Tokens and cost are null until the agent's run has ended.
+    """
 
     strategy_name: str
     verdict: JsonValue
@@ -52,4 +55,21 @@ class AssessmentRecord(_Record):
     gates: list[dict[str, JsonValue]]
     model: str
     operation_id: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cost_usd: float | None = None
     created_at: AwareDatetime
+
+
+class CycleRecord(_Record):
+    """The whole of cycle.json: what became of a strategy between its design and its assessment.
+
+    `reason` and `message` are null where both gates passed it or were bypassed.
+    """
+
+    operation_id: str
+    reason: str | None
+    message: str | None
+    gates: list[dict[str, JsonValue]]

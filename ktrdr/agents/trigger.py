@@ -14,6 +14,7 @@ from ktrdr.clock import format_time
 from ktrdr.config import Settings
 from ktrdr.errors import Conflict
 from ktrdr.jobs.launch import refuse_busy_strategy
+from ktrdr.jobs.leak_check import refuse_leaking_strategy
 from ktrdr.market.store import BarStore
 from ktrdr.operations.lineage import log_subject
 from ktrdr.operations.operation import Operation
@@ -77,8 +78,11 @@ class CycleTrigger:
                 have serious findings (`market_findings`), or the model is paid and a whole cycle does not fit into what
                 is left of the day (`budget_exhausted`).
             NotFound: `strategy` names none, or there are no bars for it.
-            InvalidInput: `model` is not available here (`model_unavailable`) or has no known price.
+            InvalidInput: `model` is not available here (`model_unavailable`) or has no known price; something in the
+                strategy would know the future (`leak_found`).
         """
+        if request.strategy is not None:  # before the lock: it takes a while
+            refuse_leaking_strategy(self._researchable(request.strategy), self._bars)
         # Counting and enqueueing must be one: without the lock, twenty triggers at once all count none.
         with self._operations.exclusive_lock(TRIGGER_LOCK):
             return self.trigger_locked(request)

@@ -1,16 +1,12 @@
 """What the final model has learned, in plain sentences."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
-from ktrdr.cli.evidence_report import value_at
-from ktrdr.cli.output import MISSING, figure, table_lines
-
-_SOURCES = {
-    "network": "as the network has learned them; each speaks in proportion to how much it applies",
-    "surrogate": "of a tree that was fitted to the network's answers",
-}
+from ktrdr.cli.output import table_lines
+from ktrdr.training.report import RulesReport
+from ktrdr.training.rule_words import SETS_HEADING, fidelity_words, range_words, rules_heading
 
 
 def rules_lines(training: Mapping[str, JsonValue] | None) -> Iterator[str]:
@@ -18,46 +14,24 @@ def rules_lines(training: Mapping[str, JsonValue] | None) -> Iterator[str]:
     if training is None:
         return
     yield ""
-    rules = training.get("rules")
-    if not isinstance(rules, dict):
+    try:
+        rules = RulesReport.model_validate(training.get("rules"))
+    except ValidationError:
         yield "Rules: none in the files of this training; train the strategy again to get them."
         return
-    source = str(rules.get("source"))
-    yield f"Rules, {_SOURCES.get(source, source)}:"
-    yield from _table(rules.get("rules"), _rule_row)
-    yield (
-        f"On {figure(value_at(rules, 'fidelity', 'rows'), 'd')} validation rows these sentences take the network's "
-        f"side in {figure(value_at(rules, 'fidelity', 'agreement'), '.1%')} (always saying its commoner side: "
-        f"{figure(value_at(rules, 'fidelity', 'commoner_side'), '.1%')}); R² of its p "
-        f"{figure(value_at(rules, 'fidelity', 'r_squared'))}."
-    )
-    if isinstance(rules.get("sets"), list):
-        yield "Sets as learned, where the membership is above one half:"
-        yield from _table(rules.get("sets"), _set_row)
+    yield f"{rules_heading(rules)}:"
+    yield from _table([(rule.text, f"({rule.coverage:.1%} of rows)") for rule in rules.rules])
+    yield fidelity_words(rules.fidelity)
+    if rules.sets is not None:
+        yield f"{SETS_HEADING}:"
+        yield from _table(
+            [
+                (each.name, range_words(each.half), f"(before learning {range_words(each.half_before)})")
+                for each in rules.sets
+            ]
+        )
 
 
-def _table(entries: JsonValue, row: Callable[[Mapping[str, JsonValue]], tuple[str, ...]]) -> Iterator[str]:
-    rows = [row(each) for each in entries if isinstance(each, dict)] if isinstance(entries, list) else []
+def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
     for line in table_lines(("",) * len(rows[0]), rows)[1:] if rows else []:
         yield f"  {line}"
-
-
-def _rule_row(rule: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    return str(rule.get("text")), f"({figure(rule.get('coverage'), '.1%')} of rows)"
-
-
-def _set_row(learned: Mapping[str, JsonValue]) -> tuple[str, ...]:
-    return (
-        str(learned.get("name")),
-        _range_words(learned.get("half")),
-        f"(before learning {_range_words(learned.get('half_before'))})",
-    )
-
-
-def _range_words(edges: JsonValue) -> str:
-    if not isinstance(edges, list) or len(edges) != 2:
-        return MISSING
-    lower, upper = (None if each is None else figure(each, ".4g") for each in edges)
-    if lower is None:
-        return "everywhere" if upper is None else f"below {upper}"
-    return f"above {lower}" if upper is None else f"{lower} to {upper}"

@@ -74,8 +74,8 @@ def refuse_leaks(name: str, recipe: Recipe, bars: Bars) -> None:
     leak = find_leak(recipe, bars)
     if leak is not None:
         raise InvalidInput(
-            f"{name!r} would know the future: {leak}. It was not stored. The fault is in ktrdr's own code and not in "
-            "the file: please report it, and leave out what is named here until it is mended",
+            f"{name!r} would know the future: {leak}. Nothing was stored or started. The fault is in ktrdr's own code "
+            "and not in the file: please report it, and leave out what is named here until it is mended",
             reason="leak_found",
         )
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, JsonValue
 
 from ktrdr.artifacts.attempt import discard_attempt
 from ktrdr.errors import KtrdrError, OperationFailed
-from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, TRAINING_FILES, trial_file
+from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, CYCLE_FILE, TRAINING_FILES, trial_file
 from ktrdr.jobs.repeated_job import run_repeated_job
 from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.jobs.services import LaboratoryServices
@@ -56,7 +56,7 @@ def training_operation(services: LaboratoryServices) -> Body:
 
         def publish() -> None:
             # What was computed from an earlier training of this strategy no longer belongs to it.
-            outdated = (*ASSESSMENT_FILES, *reversed(BACKTEST_FILES))
+            outdated = (CYCLE_FILE, *ASSESSMENT_FILES, *reversed(BACKTEST_FILES))
             services.strategies.publish(
                 payload.strategy, trained.attempt, TRAINING_FILES, uploaded=trained.kept, dropping=outdated
             )
@@ -116,8 +116,9 @@ def backtest_operation(services: LaboratoryServices) -> Body:
         def publish() -> None:
             attempt, kept = traded.attempt, _object(traded.kept)
             services.stores.trials.publish(trial_id, attempt, (trial_file(trial_id),), uploaded=kept["returns"])
+            outdated = (CYCLE_FILE, *ASSESSMENT_FILES)
             services.strategies.publish(
-                payload.strategy, attempt, BACKTEST_FILES, uploaded=kept["files"], dropping=ASSESSMENT_FILES
+                payload.strategy, attempt, BACKTEST_FILES, uploaded=kept["files"], dropping=outdated
             )
             discard_attempt(attempt)
 

@@ -7,6 +7,8 @@ MACHINE_FILE = "machine.json"
 TRAINING_FILES = (MODEL_FILE, "predictions.parquet", "fitted_predictions.parquet", MACHINE_FILE, "training.json")
 BACKTEST_FILES = ("equity.parquet", "trades.parquet", "backtest.json")
 ASSESSMENT_FILES = (REPORT_FILE, "assessment.json")
+# How the last cycle that took the strategy to a training ended, refused ones too.
+CYCLE_FILE = "cycle.json"
 
 
 def trial_file(trial_id: str) -> str:

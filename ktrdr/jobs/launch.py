@@ -7,6 +7,7 @@ from pydantic import JsonValue
 from ktrdr.errors import Conflict, InvalidInput
 from ktrdr.jobs.evaluation_operations import BACKTESTING, TRAINING, BacktestPayload, TrainingPayload
 from ktrdr.jobs.exam_operation import HOLDOUT_EXAM
+from ktrdr.jobs.leak_check import refuse_leaking_strategy
 from ktrdr.jobs.reproduction_operation import REPRODUCTION
 from ktrdr.market.store import BarStore
 from ktrdr.operations.lineage import log_subject
@@ -27,11 +28,13 @@ def start_training(
 
     Raises:
         NotFound: No such strategy, or no bars of its symbol and timeframe.
+        InvalidInput: Something in it would know the future (`leak_found`).
         Conflict: It is being trained or backtested already (`strategy_busy`), or the bars have serious findings that
             nobody accepted (`market_findings`).
     """
     specification = strategies.read(strategy)
     bars.research_series(specification.symbol, specification.timeframe)
+    refuse_leaking_strategy(specification, bars)
     refuse_busy_strategy(operations, strategy)
     payload = TrainingPayload(
         strategy=strategy,

@@ -33,6 +33,7 @@ class ReportContents:
         design: design.json.
         training: training.json.
         backtest: backtest.json.
+        cycle: cycle.json.
         assessment: assessment.json.
         curve: Of equity.parquet.
         trades: trades.parquet.
@@ -46,6 +47,7 @@ class ReportContents:
     design: Mapping[str, JsonValue] | None
     training: TrainingReport | None
     backtest: BacktestReport | None
+    cycle: Mapping[str, JsonValue] | None
     assessment: Mapping[str, JsonValue] | None
     curve: Curve | None
     trades: pl.DataFrame | None
@@ -86,6 +88,7 @@ def gather_contents(strategies: StrategyStore, bars: BarStore, name: str) -> Rep
             design=strategies.read_json(name, "design.json"),
             training=training,
             backtest=backtest,
+            cycle=strategies.read_json(name, "cycle.json"),
             assessment=strategies.read_json(name, "assessment.json"),
             curve=curve,
             trades=trades,

@@ -14,6 +14,7 @@ from ktrdr.market.store import BarStore
 from ktrdr.report.charts import drawdown_chart, equity_chart, fuzzy_chart, trades_chart
 from ktrdr.report.contents import ReportContents, gather_contents
 from ktrdr.strategy.store import StrategyStore
+from ktrdr.training import rule_words
 
 MISSING = "\N{EN DASH}"
 _N_LISTED_TRADES = 10
@@ -65,7 +66,10 @@ def render_page(contents: ReportContents) -> str:
         blocks=[trades_chart(block) for block in contents.blocks],
         fuzzy=[(each, fuzzy_chart(f"fuzzy-{i}", each, sets)) for i, (each, sets) in enumerate(fuzzy)],
         extremes=None if contents.trades is None else _extreme_trades(contents.trades),
-        rules=None if contents.training is None else contents.training.model_dump(mode="json")["rules"],
+        rules=None if contents.training is None else contents.training.rules,
+        words=rule_words,
+        gates=_gates(contents),
+        usage=_usage(contents),
     )
 
 
@@ -80,6 +84,17 @@ def figure(value: object, style: str = ".2f") -> Markup:
         return Markup(MISSING)
     shown = f"{value:{style}}"
     return Markup('<data value="{}">{}</data>').format(repr(value), shown.replace("-", "\N{MINUS SIGN}"))
+
+
+def _gates(contents: ReportContents) -> JsonValue:
+    """Return the gates' results, as the cycle left them or, of one of an earlier version, its assessment."""
+    return (contents.cycle or contents.assessment or {}).get("gates")
+
+
+def _usage(contents: ReportContents) -> list[tuple[str, Mapping[str, JsonValue]]]:
+    """Return what each agent that worked on it has used, as far as that is recorded."""
+    agents = (("Design", contents.design), ("Assessment", contents.assessment))
+    return [(name, record) for name, record in agents if record is not None and record.get("cost_usd") is not None]
 
 
 def _extreme_trades(trades: pl.DataFrame) -> list[Mapping[str, JsonValue]]:

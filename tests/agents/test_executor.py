@@ -198,6 +198,7 @@ def test_an_assessment_holds_the_measured_figures_whatever_the_assessor_says(des
         "model": "offline",
         "operation_id": OTHER_OPERATION,
         "created_at": "2026-03-01T12:00:00Z",
+        **dict.fromkeys(["input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cost_usd"]),
     }
 
     replay = desk.executor(OTHER_OPERATION, role="assessor", subject=judged)

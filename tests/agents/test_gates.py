@@ -1,11 +1,15 @@
 """The gates at their very limits."""
 
+import inspect
 import math
+import re
 from functools import partial
 
 import pytest
 
+from ktrdr.agents import gates
 from ktrdr.agents.gates import (
+    REMEDIES,
     BacktestGateMetrics,
     BacktestLimits,
     TrainingLimits,
@@ -86,3 +90,7 @@ def test_a_missing_or_non_finite_metric_is_an_error_not_a_zero(name, value):
     with pytest.raises(OperationFailed, match=name) as caught:
         check()
     assert caught.value.reason == "metric_missing"
+
+
+def test_every_refusal_names_what_to_change():
+    assert set(re.findall(r'GateVerdict\(False, "(\w+)"', inspect.getsource(gates))) == REMEDIES.keys()

@@ -89,6 +89,13 @@ def test_twenty_cycles_in_a_row_have_at_least_fifteen_kinds_of_indicators_and_no
     assert all(len(set(kinds[first : first + 20])) >= 15 for first in range(21))
     assert set(families[:24]) == set(FAMILIES)
     assert parents >= 5
+    designs = [desk.strategies.read(name) for name in desk.strategies.names()]
+    assert 6 <= sum(each.model.type == "anfis" for each in designs) <= 20
+    assert 6 <= sum(each.risk.sizing.type == "volatility_target" for each in designs) <= 20
+    hourly = [each for each in designs if each.timeframe == "1h"]
+    longer = [each for each in designs if any(one.timeframe for one in each.indicators.values())]
+    assert len(hourly) / 5 <= len(longer) <= len(hourly) / 2
+    assert all(each in hourly for each in longer)
     for name in desk.strategies.names():
         assert desk.strategies.find_near_copy(desk.strategies.read(name)) is None
 

@@ -218,27 +218,6 @@ def test_what_follows_a_bar_changes_nothing_before_it():
 
 
 @pytest.mark.parametrize(
-    ("decision", "risk"),
-    [
-        ({"enter": 0.58}, None),
-        ({"exit": 0.45}, None),
-        ({"direction": "long"}, None),
-        ({"direction": "short"}, None),
-        ({"min_bars_between_trades": 4}, None),
-        ({}, {"sizing": {"type": "fixed", "exposure": 0.5}, "stop_loss": 2.0, "take_profit": 4.0}),
-        ({}, {"stop_loss": 1.0, "take_profit": 4.0, "max_holding_bars": 48}),
-        ({}, {"stop_loss": 2.0, "take_profit": 1.0, "max_holding_bars": 48}),
-        ({}, {"stop_loss": 2.0, "take_profit": 4.0, "max_holding_bars": 3}),
-        ({}, {}),
-    ],
-)
-def test_each_field_of_decision_and_risk_changes_the_result(outcome, decision, risk):
-    bars = weekday_bars()
-    changed = run_backtest(specification(decision=decision, risk=risk), bars, *signal(bars), COSTS)
-    assert changed.equity.equity[-1] != outcome.equity.equity[-1]
-
-
-@pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda bars, p, fold: (bars, np.where(np.arange(len(p)) == 1500, np.nan, p), fold), "prediction_missing"),

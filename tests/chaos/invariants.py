@@ -10,7 +10,7 @@ from fickle_provider import cycle_number
 from safetensors import safe_open
 from test_llm_cycle_journey import is_assessor
 
-from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, TRAINING_FILES
+from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, CYCLE_FILE, TRAINING_FILES
 from ktrdr.operations.operation import OperationStatus
 from ktrdr.operations.runtime import MAX_TAKEOVERS
 from ktrdr.telemetry.log_files import read_log
@@ -20,7 +20,7 @@ _PHASES = ("agent_design", "training", "backtesting", "agent_assessment")
 _NANO = 1e9
 # What a step's clock and the provider's may differ by.
 _CLOCK_S = 0.05
-_FILES = {"strategy.yaml", "design.json", *TRAINING_FILES, *BACKTEST_FILES, *ASSESSMENT_FILES}
+_FILES = {"strategy.yaml", "design.json", *TRAINING_FILES, *BACKTEST_FILES, *ASSESSMENT_FILES, CYCLE_FILE}
 
 
 def every_cycle_has_ended(evidence):

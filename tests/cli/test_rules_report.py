@@ -4,8 +4,8 @@ from ktrdr.cli.rules_report import rules_lines
 
 FIDELITY = {"rows": 357, "agreement": 0.934, "commoner_side": 0.602, "r_squared": 0.71}
 RULES = [
-    {"text": "IF rsi is oversold AND trend is weak THEN p(up) = 0.57", "coverage": 0.1234},
-    {"text": "IF rsi is neutral THEN p(up) = 0.50", "coverage": 0.5},
+    {"text": "IF rsi is oversold AND trend is weak THEN p(up) = 0.57", "conditions": {}, "p": 0.57, "coverage": 0.1234},
+    {"text": "IF rsi is neutral THEN p(up) = 0.50", "conditions": {}, "p": 0.5, "coverage": 0.5},
 ]
 
 
@@ -23,9 +23,9 @@ def test_all_rules_are_printed_with_coverage_and_fidelity():
 
 def test_sets_that_a_network_learned_are_told_in_the_unit_of_their_input():
     sets = [
-        {"name": "rsi.oversold", "half": [None, 37.44], "half_before": [None, 32.5]},
-        {"name": "rsi.neutral", "half": [40.0, 61.25], "half_before": [40.0, 60.0]},
-        {"name": "rsi.overbought", "half": [67.5, None], "half_before": [None, None]},
+        {"name": "rsi.oversold", "plateau": [None, None], "half": [None, 37.44], "half_before": [None, 32.5]},
+        {"name": "rsi.neutral", "plateau": [None, None], "half": [40.0, 61.25], "half_before": [40.0, 60.0]},
+        {"name": "rsi.overbought", "plateau": [None, None], "half": [67.5, None], "half_before": [None, None]},
     ]
     fidelity = {**FIDELITY, "r_squared": None}
     lines = list(rules_lines({"rules": {"source": "network", "fidelity": fidelity, "rules": RULES, "sets": sets}}))
@@ -40,4 +40,4 @@ def test_sets_that_a_network_learned_are_told_in_the_unit_of_their_input():
 def test_trainings_of_an_earlier_version_say_how_to_get_rules():
     assert list(rules_lines(None)) == []
     assert "train the strategy again" in list(rules_lines({"rules": None}))[1]
-    assert "On - validation rows" in list(rules_lines({"rules": {"source": "x"}}))[2]
+    assert "train the strategy again" in list(rules_lines({"rules": {"source": "x"}}))[1]

@@ -53,7 +53,7 @@ RESULTS = (
     "equity.parquet",
     "trades.parquet",
 )
-EXPECTED_FILES = {*RESULTS, "strategy.yaml", "design.json", "assessment.json", "report.html"}
+EXPECTED_FILES = {*RESULTS, "strategy.yaml", "design.json", "assessment.json", "report.html", "cycle.json"}
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ STRATEGY_FILES = {
     "trades.parquet",
     "assessment.json",
     "report.html",
+    "cycle.json",
 }
 CYCLE_METADATA = {
     "phase",
@@ -122,7 +123,7 @@ def test_equal_runs_give_equal_bytes_and_a_repeat_in_one_workspace_is_one_more_t
     workspace, cycle = completed
     name = cycle["metadata"]["strategy_name"]
     folder = workspace.folder / "strategies" / name
-    measured = STRATEGY_FILES - {"strategy.yaml", "design.json", "assessment.json", "report.html"}
+    measured = STRATEGY_FILES - {"strategy.yaml", "design.json", "assessment.json", "report.html", "cycle.json"}
     first = {file: (folder / file).read_bytes() for file in measured}
 
     copied = another_workspace.folder / "strategies" / name
@@ -177,6 +178,38 @@ def test_the_strict_profile_refuses_what_has_learned_nothing(workspace):
     assert cycle["error"]["reason"] == "gate_failed:training:no_skill"
     (gate,) = cycle["metadata"]["gates"]
     assert (gate["profile"], gate["reason"], gate["observed"] <= gate["threshold"]) == ("strict", "no_skill", True)
+    folder = Path(cycle["metadata"]["strategy_path"])
+    assert json.loads((folder / "cycle.json").read_text())["gates"] == [gate]
+    page = (folder / "report.html").read_text()
+    assert page.index("A gate refused it") < page.index("Hypothesis")
+    assert "other indicators or another idea are needed" in page
+
+
+UNREACHABLE = """
+schema: 1
+name: beyond_the_scale
+hypothesis: An RSI above its own scale is followed by a fall.
+market: {symbols: [SPX], timeframe: 1d}
+indicators: {rsi: {type: RSI, timeperiod: 14}}
+fuzzy_sets: {rsi: {input: rsi, sets: {all: {shape: trapezoid, points: [0, 0, 90, 100]},
+                                      beyond: {shape: triangle, points: [200, 300, 400]}}}}
+labels: {type: forward_return, horizon: 5}
+"""
+
+
+def test_a_strategy_that_cannot_be_trained_ends_its_cycle_with_the_reason_and_loses_nothing(workspace):
+    folder = workspace.folder / "strategies" / "beyond_the_scale"
+    folder.mkdir(parents=True)
+    (folder / "strategy.yaml").write_text(UNREACHABLE)
+    cycle = workspace.json("agent", "trigger", "--strategy", "beyond_the_scale", expect=1)
+    again = workspace.json("operations", "retry", cycle["operation_id"], expect=1)
+    for each in (cycle, again):
+        assert each["error"]["reason"] == "training_failed:fuzzy_set_empty"
+        assert "fuzzy_sets.rsi.sets.beyond" in each["error"]["message"]
+        assert "move the points to where the values are" in each["error"]["message"]
+    assert again["operation_id"] == cycle["operation_id"]
+    assert {path.name for path in folder.iterdir()} == {"strategy.yaml", "cycle.json", "report.html"}
+    assert "Its cycle failed" in (folder / "report.html").read_text()
 
 
 def test_of_twenty_commands_that_trigger_at_once_one_starts_a_cycle(workspace, free_port):

@@ -8,10 +8,10 @@ from fakes.ftp_server import PASSWORD, FtpServer
 from user_workspace import Workspace
 
 from ktrdr.config import load_settings
-from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, TRAINING_FILES
+from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, CYCLE_FILE, TRAINING_FILES
 from ktrdr.jobs.stores import open_job_stores
 
-FILES = {"strategy.yaml", "design.json", *TRAINING_FILES, *BACKTEST_FILES, *ASSESSMENT_FILES}
+FILES = {"strategy.yaml", "design.json", *TRAINING_FILES, *BACKTEST_FILES, *ASSESSMENT_FILES, CYCLE_FILE}
 
 
 @pytest.fixture

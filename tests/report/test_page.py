@@ -19,13 +19,16 @@ from ktrdr.api.app import close_app, create_app
 from ktrdr.backtest.artifacts import write_backtest
 from ktrdr.backtest.report import TrialHistory
 from ktrdr.backtest.run import run_backtest
+from ktrdr.cli.rules_report import rules_lines
 from ktrdr.config import load_settings
 from ktrdr.evaluation.verdict import reach_verdict
 from ktrdr.market.costs import CostModel
-from ktrdr.report.page import report_page
+from ktrdr.report.contents import gather_contents
+from ktrdr.report.page import render_page, report_page
 from ktrdr.strategy.store import StrategyStore
 from ktrdr.training.artifacts import write_training
 from ktrdr.training.predictions import read_predictions
+from ktrdr.training.report import LearnedSet
 from ktrdr.training.train import train_strategy
 
 NAME = "undone_moves"
@@ -218,6 +221,50 @@ def test_the_route_keeps_the_page_beside_the_strategy_and_the_command_opens_it(w
     assert (done.returncode, done.stdout.strip()) == (0, str(stored)), done.stderr
     assert (tmp_path / "opened").read_text() == stored.as_uri()
     assert stored.read_text() == html
+
+
+def test_a_refused_cycle_has_its_page_with_the_gate_and_why_below_the_verdict(workspace):
+    refused = {"gate": "backtest", "reason": "drawdown_too_high", "observed": 0.47, "threshold": 0.4, "passed": False}
+    cycle = {
+        "operation_id": "op",
+        "reason": "gate_failed:backtest:drawdown_too_high",
+        "message": "the backtest gate refuses drawdown_too_high; lower risk.sizing <b>",
+        "gates": [{**refused, "profile": "default", "bypassed": False}],
+    }
+    usage = {"input_tokens": 1200, "output_tokens": 30, "cache_read_tokens": 4, "cost_usd": 0.0125, "model": "opus"}
+    contents = gather_contents(workspace.strategies, workspace.bars, NAME)
+    assessed = {**contents.assessment, **usage}
+    page = Page(render_page(dataclasses.replace(contents, cycle=cycle, assessment=None)))
+    assert [each["text"] for each in page.all("h2")[1:2]] == ["A gate refused it"]
+    assert "The backtest gate refuses drawdown_too_high; lower risk.sizing <b>." in [e["text"] for e in page.all("p")]
+    (table,) = page.all("table", id="gates")
+    assert [each["text"] for each in page.children_of(table, "td")] == ["drawdown too high", "0.470", "0.40", "default"]
+    bypassed = {**cycle, "reason": None, "gates": [{**refused, "profile": "default", "bypassed": True}]}
+    design = {**usage, "prompt_version": "1", "created_at": "2026", "parent_strategies": [], "notes": None}
+    design |= {"operation_id": None, "after_exam": False}
+    page = Page(render_page(dataclasses.replace(contents, cycle=bypassed, assessment=assessed, design=design)))
+    assert "The backtest gate refused it (drawdown too high) and was bypassed." in [e["text"] for e in page.all("p")]
+    (table,) = page.all("table", id="usage")
+    numbers = [each["text"] for each in page.children_of(table, "data")]
+    assert numbers == [*["1,200", "30", "4", "0.0125"] * 2, "2,400", "60", "8", "0.0250"]
+
+
+def test_rules_are_the_sentences_that_the_terminal_prints(workspace, html):
+    told = " ".join(each["text"] for each in Page(html).elements if each["tag"] in ("th", "p", "caption"))
+    printed = list(rules_lines(json.loads((workspace.folder / "training.json").read_text())))
+    for line in printed[1:]:
+        sentence = re.sub(r" +\([\d.]+% of rows\)$", "", line.rstrip(":")).strip()
+        assert sentence in told
+    contents = gather_contents(workspace.strategies, workspace.bars, NAME)
+    sets = [LearnedSet(name="change.down", plateau=(None, 1.0), half=(None, 1.25), half_before=(None, 1.5))]
+    rule = contents.training.rules.rules[0].model_copy(update={"bias": 0.25, "slopes": {"change": -0.5}})
+    rules = contents.training.rules.model_copy(update={"source": "network", "sets": sets, "rules": [rule]})
+    training = contents.training.model_copy(update={"rules": rules})
+    page = Page(render_page(dataclasses.replace(contents, training=training)))
+    (learned,) = page.all("table", id="learned-sets")
+    assert [each["text"] for each in page.children_of(learned, "td")] == ["below 1.25", "below 1.5"]
+    (table,) = page.all("table", id="rules")
+    assert page.children_of(table, "td")[1]["text"] == "+0.25 -0.50 change"
 
 
 def test_what_is_missing_is_said(workspace):

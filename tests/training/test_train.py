@@ -30,7 +30,6 @@ from ktrdr.training.splits import split_training_part
 from ktrdr.training.train import TrainingOutcome, train_strategy
 
 RECIPE = {"epochs": 6, "batch_size": 64, "learning_rate": 0.01, "patience": 2, "seeds": 2}
-NETWORK = {"type": "mlp", "hidden": [8, 4], "dropout": 0.1}
 WALK = random_walk(1500)
 
 
@@ -123,34 +122,6 @@ def test_equal_runs_are_bit_identical_and_another_seed_is_not():
     assert not np.array_equal(first.predictions.probability, other.predictions.probability)
 
 
-@pytest.mark.parametrize(
-    ("section", "field", "value"),
-    [
-        ("training", "epochs", 3),
-        ("training", "batch_size", 32),
-        ("training", "learning_rate", 0.02),
-        ("training", "patience", 6),
-        ("training", "seeds", 3),
-        ("model", "hidden", [8, 5]),
-        ("model", "dropout", 0.3),
-        ("decision", "direction", "short"),
-        ("labels", "horizon", 2),
-    ],
-)
-def test_every_field_of_the_recipe_changes_the_outcome(section, field, value):
-    own = {
-        "training": RECIPE,
-        "model": NETWORK,
-        "decision": {"direction": "both"},
-        "labels": {"type": "forward_return", "horizon": 1},
-    }[section]
-    assert own[field] != value
-    bars = random_walk(1500, seed=5)
-    base = train(strategy(), bars).report
-    changed = train(strategy(**{section: {**own, field: value}}), bars).report
-    assert base.folds != changed.folds
-
-
 def test_epochs_patience_and_seeds_mean_what_they_say():
     few = train(strategy(training={**RECIPE, "epochs": 3, "patience": 3, "seeds": 3}), WALK).report
     assert [fold.epochs for fold in few.folds] == [[3, 3, 3]] * 5
@@ -217,10 +188,23 @@ def test_progress_rises_from_zero_to_hundred_with_a_text():
     assert len(calls) <= 6 + 4 + 4
 
 
-def test_a_window_too_short_for_the_folds_is_refused():
-    with pytest.raises(OperationFailed, match=r"fold 1 has .* at least 100 and 30 are needed: import a longer") as few:
-        train(strategy(), random_walk(400))
-    assert few.value.reason == "too_few_bars"
+@pytest.mark.parametrize(
+    ("bars", "labels", "reason", "told"),
+    [
+        (random_walk(400), {}, "too_few_bars", r"fold 1 has .* at least 100 and 30 are needed: import a longer"),
+        (WALK, {"horizon": 240}, "too_few_bars", r"fold 1 has 0 rows to fit .*, or lower labels\.horizon"),
+        (
+            bars_from_returns(np.full(1500, 0.001)),
+            {},
+            "single_class_labels",
+            r"have the label 1; .* change labels\.",
+        ),
+    ],
+)
+def test_bars_that_cannot_teach_a_strategy_are_refused_with_what_to_change(bars, labels, reason, told):
+    with pytest.raises(OperationFailed, match=told) as refused:
+        train(strategy(labels={"type": "forward_return", "horizon": 1, **labels}), bars)
+    assert refused.value.reason == reason
 
 
 def test_a_calendar_block_without_bars_is_refused():

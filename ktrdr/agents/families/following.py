@@ -63,7 +63,8 @@ def _fresh_extremes(draws: Draws, market: MarketListing) -> Idea:
             "size": {"type": "NATR", "timeperiod": size},
         },
         {
-            "fresh": {"input": "fresh", "sets": three_sets(("lows", "mixed", "highs"), -100, -60, 60, 100)},
+            # Its sums leave their bounds by a rounding.
+            "fresh": {"input": "fresh", "sets": three_sets(("lows", "mixed", "highs"), -101, -60, 60, 101)},
             "upward": {"input": "movement.plusvi", "partition": ["little", "usual", "much"]},
             "volatility": {"input": "size", "partition": SIZE},
         },

@@ -15,6 +15,7 @@ from ktrdr.artifacts.files import write_bytes_atomically
 from ktrdr.clock import Clock
 from ktrdr.errors import Conflict, NotFound, StrategyInvalid, WorkspaceUnusable
 from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.jobs.leak_check import refuse_leaking_strategy
 from ktrdr.market.store import BarStore
 from ktrdr.report.page import report_page
 from ktrdr.schemas.strategies import (
@@ -129,7 +130,7 @@ class StrategiesService:
         Raises:
             StrategyInvalid: The file has faults.
             InvalidInput: Something in it would know the future (`leak_found`). Without its market's bars it is stored,
-                and only the training asserts its rows.
+                and asked again when it is trained.
             Conflict: Another strategy has this name (`name_taken`); storing the same one again is fine.
             WorkspaceUnusable: The folder cannot be written.
         """
@@ -155,7 +156,7 @@ class StrategiesService:
 
     def _refuse_leaks(self, specification: StrategySpecification) -> None:
         try:
-            self._intake.refuse_leaks(specification)
+            refuse_leaking_strategy(specification, self._bars)
         except NotFound:
             return  # the market is not imported yet
 
