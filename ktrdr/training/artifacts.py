@@ -1,5 +1,6 @@
 """The files that a training leaves in a strategy's folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
@@ -12,8 +13,11 @@ PREDICTIONS_FILE = "predictions.parquet"
 FITTED_PREDICTIONS_FILE = "fitted_predictions.parquet"
 
 
-def write_training(folder: Path, outcome: TrainingOutcome, bars: Bars) -> None:
-    """Write the model, both files of predictions and, last, training.json; equal outcomes give equal bytes."""
+def write_training(folder: Path, outcome: TrainingOutcome, bars: Bars | Sequence[Bars]) -> None:
+    """Write the model, both files of predictions and, last, training.json; equal outcomes give equal bytes.
+
+    `bars` are those that were trained on, of all symbols.
+    """
     write_bytes_atomically(folder / MODEL_FILE, outcome.model.to_safetensors())
     write_bytes_atomically(folder / PREDICTIONS_FILE, outcome.predictions.to_parquet(bars))
     write_bytes_atomically(folder / FITTED_PREDICTIONS_FILE, outcome.fitted_predictions.to_parquet(bars))
