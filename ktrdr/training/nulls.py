@@ -64,8 +64,8 @@ def measure_nulls(
     groups = [range(first, min(first + _SHIFTS_AT_ONCE, n_shifts)) for first in firsts]
     accuracies: list[float] = []
     # Each thread with one of PyTorch's: two of those in one thread wait for each other at every small product.
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for of_group in pool.map(fitter.accuracies, groups):
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+        for of_group in threads.map(fitter.accuracies, groups):
             accuracies += of_group
             on_shifts(len(accuracies))
     return Nulls(

@@ -162,9 +162,7 @@ def pool_up(rows: PoolRows, inputs: Sequence[FeatureInputs], labels: Sequence[La
         last = int(rows.bar[own[-1]])
         # A label that looks past the common window looks past the last bar.
         value[own] = np.where(of_labels.end > last, NO_LABEL, of_labels.value)[rows.bar[own]]
-    settled = max(
-        int(each.timestamp[of.first_row]) for each, of in zip(rows.series, inputs, strict=True)
-    )
+    settled = max(int(each.timestamp[of.first_row]) for each, of in zip(rows.series, inputs, strict=True))
     first_row = int(np.searchsorted(rows.timestamp, settled))
     if first_row >= len(rows):
         raise OperationFailed(
@@ -187,7 +185,8 @@ def _no_common_time(series: Sequence[Bars], counts: Sequence[int]) -> str:
     )
     return (
         f"the symbols have too little time in common: {covers}. Each needs at least {FEWEST_COMMON_BARS} bars between "
-        "the latest first bar and the earliest last one: take out of market.symbols what lies apart, or import more bars"
+        "the latest first bar and the earliest last one: take out of market.symbols what lies apart, or import more "
+        "bars"
     )
 
 

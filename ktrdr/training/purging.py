@@ -124,9 +124,7 @@ def require_purged(
     Raises:
         OperationFailed: `leak_found`, with its place.
     """
-    leak = find_split_leak(
-        name, training, label_end=label_end, first_row=first_row, test_start=test_start, times=times
-    )
+    leak = find_split_leak(name, training, label_end=label_end, first_row=first_row, test_start=test_start, times=times)
     if leak is not None:
         raise OperationFailed(
             f"training would see the future: {leak}. The fault is in ktrdr and not in the strategy; please report it",

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -116,8 +117,8 @@ def train_strategy(
     Raises:
         InvalidInput: `seed` is negative.
         OperationFailed: The strategy cannot be trained on these bars: `too_few_bars`, `no_common_time`,
-            `no_labels`, `single_class_labels`, `constant_prices`, `fuzzy_set_degenerate`, `fuzzy_set_empty`, `training_diverged`;
-            `leak_found`, a fault of ours.
+            `no_labels`, `single_class_labels`, `constant_prices`, `no_volume`, `fuzzy_set_degenerate`,
+            `fuzzy_set_empty`, `training_diverged`; `leak_found`, a fault of ours.
     """
     if seed < 0:
         raise InvalidInput(f"need a seed >= 0, was {seed!r}", reason="invalid_seed")
@@ -165,14 +166,14 @@ def _prepare_parts(
 ) -> tuple[list[Fold], list[TrainingPart]]:
     """Return the folds and their training parts, followed by the part of the final model."""
     inputs, labels, timestamp = pool.inputs, pool.labels, pool.rows.timestamp
-    purge = {"label_end": labels.end, "first_row": inputs.first_row}
     times = pool.times if len(pool.rows.series) > 1 else None
+    require = partial(require_purged, label_end=labels.end, first_row=inputs.first_row, times=times)
     folds = walk_forward(rows, labels.end, block_bounds(timestamp, pool.rows.end), timestamp=timestamp)
     parts = []
     for fold in folds:
         test_bars = np.arange(max(fold.test_start, inputs.first_row), fold.test_stop)
         name = f"fold {fold.index}"
-        require_purged(name, fold.training, **purge, test_start=fold.test_start, times=times)
+        require(name, fold.training, test_start=fold.test_start)
         part = prepare_part(specification, inputs, labels, name=name, training=fold.training, test_bars=test_bars)
         # Asked last: where the warm-up reaches this far, the training part is empty too.
         _require_test_bars(name, pool.rows, test_bars)
@@ -180,7 +181,7 @@ def _prepare_parts(
         on_lap("training.fold", {"fold": fold.index, **_row_counts(part)})
     n_rows = len(pool.rows)
     training = split_training_part(rows, labels.end, n_rows, timestamp=timestamp)
-    require_purged("the final model", training, **purge, test_start=n_rows, times=times)
+    require("the final model", training, test_start=n_rows)
     no_bars = np.empty(0, dtype=np.intp)
     final = prepare_part(specification, inputs, labels, name="the final model", training=training, test_bars=no_bars)
     on_lap("training.final_part", _row_counts(final))
