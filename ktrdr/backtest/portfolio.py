@@ -218,11 +218,11 @@ def prepare_portfolio(specification: StrategySpecification, series: Sequence[Tra
             raise ValueError(f"need one prediction and one fold per bar, was bars, predictions, folds {lengths}")
     ordered = sorted(series, key=lambda each: each.bars.symbol)
     inputs = [prepare_engine(specification, each.bars, each.probability, each.fold, each.costs) for each in ordered]
-    traded = [each.bars.take(of.window) for each, of in zip(ordered, inputs, strict=True)]
-    opens, known, days = (
-        np.concatenate([getattr(bars, name) for bars in traded]) for name in ("timestamp", "known_at", "session_day")
-    )
-    folds = np.concatenate([each.fold[of.window] for each, of in zip(ordered, inputs, strict=True)])
+    pairs = list(zip(ordered, inputs, strict=True))
+    opens = np.concatenate([each.bars.timestamp[of.window] for each, of in pairs])
+    known = np.concatenate([each.bars.known_at[of.window] for each, of in pairs])
+    days = np.concatenate([each.bars.session_day[of.window] for each, of in pairs])
+    folds = np.concatenate([each.fold[of.window] for each, of in pairs])
     timestamp, first, row = np.unique(opens, return_index=True, return_inverse=True)
     known_at, session_day = known[first], days[first].astype(np.int32)
     np.maximum.at(known_at, row, known)
@@ -230,7 +230,7 @@ def prepare_portfolio(specification: StrategySpecification, series: Sequence[Tra
     return Portfolio(
         shares=tuple(
             Share(each, of, np.searchsorted(each.bars.timestamp[of.window], timestamp, side="right") - 1)
-            for each, of in zip(ordered, inputs, strict=True)
+            for each, of in pairs
         ),
         timestamp=timestamp,
         known_at=known_at,

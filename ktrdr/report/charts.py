@@ -116,7 +116,7 @@ def trades_chart(block: Block) -> Markup:
         words += f" The {len(shown)} with the largest profit or loss are marked."
     height = 300
     title = f"Fold {block.fold}: bars and trades of {block.symbol}"
-    drawing = Drawing(WIDTH, height, key=f"trades-{block.fold}-{block.symbol}", title=title, description=words)
+    drawing = Drawing(WIDTH, height, key=f"{block.symbol}-trades-{block.fold}", title=title, description=words)
     fills = np.concatenate([block.entry_price[shown], block.exit_price[shown]])
     scale = spanning(np.concatenate([block.prices[:, 2], block.prices[:, 1], fills]), height - 30, _TOP)
     marks = round_marks(scale.low, scale.high, 6)

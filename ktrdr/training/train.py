@@ -117,21 +117,18 @@ def train_strategy(
     Raises:
         InvalidInput: `seed` is negative.
         OperationFailed: The strategy cannot be trained on these bars: `too_few_bars`, `no_common_time`,
-            `no_labels`, `single_class_labels`, `constant_prices`, `no_volume`, `fuzzy_set_degenerate`,
-            `fuzzy_set_empty`, `training_diverged`; `leak_found`, a fault of ours.
+            `no_labels`, `single_class_labels`, `constant_prices`, `fuzzy_set_degenerate`, `fuzzy_set_empty`,
+            `training_diverged`; `leak_found`, a fault of ours.
     """
     if seed < 0:
         raise InvalidInput(f"need a seed >= 0, was {seed!r}", reason="invalid_seed")
     on_progress(0.0, "computing features and labels")
     pool = compute_pool(specification, bars)
-    inputs = pool.inputs
-    rows = usable_rows(inputs, pool.labels)
-    n_bars = len(pool.rows)
-    on_lap("training.features", {"bars": n_bars, "inputs": len(inputs.names), "rows": len(rows)})
+    rows = usable_rows(pool.inputs, pool.labels)
+    on_lap("training.features", {"bars": len(pool.rows), "inputs": len(pool.inputs.names), "rows": len(rows)})
     folds, parts = _prepare_parts(specification, pool, rows, on_lap)
     stack = make_stack(specification.model, parts[-1].encoder)
-    identity = _identity(specification, pool.rows.snapshot, seed, threads)
-    fit = _Fit(stack, parts, specification, seed, identity, memory or NoMemory())
+    fit = _Fit(stack, parts, specification, seed, _identity(specification, pool, seed, threads), memory or NoMemory())
     with torch_runtime(threads):
         state, words = fit.run(on_progress, on_lap)
         on_shifts = _null_progress(on_progress, n_shifts, words)
@@ -139,9 +136,9 @@ def train_strategy(
         on_lap("training.nulls", {"shifts": n_shifts, "folds": len(folds), "workers": workers})
         on_progress(_PERCENT_AFTER_NULLS, "predicting the test blocks")
         predictor = FoldPredictor(specification.model, stack, parts[:-1], state, specification.training.seeds)
-        predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
+        predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(pool.inputs)
         final_networks = state.best_parameters[-specification.training.seeds :]
-        rules = read_rules(specification, stack, parts[-1], final_networks, inputs)
+        rules = read_rules(specification, stack, parts[-1], final_networks, pool.inputs)
         findings = _Findings(nulls, predictor.calibration(), rules)
         on_lap("training.predict", {"folds": len(folds), "rules": len(rules.rules)})
     report = _report(specification, pool, folds, parts, state, seed=seed, findings=findings)
@@ -151,12 +148,12 @@ def train_strategy(
     return TrainingOutcome(report, predictions, fitted_predictions, model)
 
 
-def _identity(specification: StrategySpecification, snapshot: str, seed: int, threads: int) -> dict[str, str]:
+def _identity(specification: StrategySpecification, pool: Pool, seed: int, threads: int) -> dict[str, str]:
     """Return what a fit must share with another one to go on where that one stood."""
     return {
         **machine_identity(threads),
         "strategy": specification.sha256(),
-        "snapshot": snapshot,
+        "snapshot": pool.rows.snapshot,
         "seed": str(seed),
     }
 

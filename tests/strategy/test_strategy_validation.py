@@ -41,7 +41,7 @@ def test_the_designs_example_is_read_with_its_own_values_and_the_stated_defaults
         del minimal[section]
     del minimal["indicators"]["adx"]["timeperiod"]
     full, short = parse_strategy(EXAMPLE), validate_strategy(minimal)
-    assert (full.symbol, full.timeframe) == ("EURUSD", "1h")
+    assert (full.symbols, full.timeframe) == (("EURUSD",), "1h")
     assert full.risk.max_holding_bars == 48
     assert short.risk.model_dump() == {
         "sizing": {"type": "fixed", "exposure": 1.0},
