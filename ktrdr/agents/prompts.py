@@ -12,7 +12,7 @@ from ktrdr.indicators.catalogue import CATALOGUE, IndicatorType
 from ktrdr.training.report import FoldReport, RulesReport
 
 # Raised whenever a word below changes, so that results of different instructions are never taken for one another.
-PROMPT_VERSION = "claude-5"
+PROMPT_VERSION = "claude-6"
 
 _TOLD_RULES = 3
 

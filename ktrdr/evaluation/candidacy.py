@@ -70,16 +70,16 @@ def sealed_windows(
         NotFound: No such series.
         WorkspaceUnusable: The record of what is sealed cannot be read.
     """
-    opens = []
+    sealed = []
     for symbol in specification.symbols:
         sidecar = store.sidecar(symbol, specification.timeframe)
         folder = store.series_folder(symbol, sidecar.timeframe)
-        opens.append(read_marks(folder, read_manifest(folder, snapshots[symbol]))[0])
-    begin = max((int(each[0]) for each in opens if len(each)), default=0)
-    end = min((int(each[-1]) for each in opens if len(each)), default=0)
+        sealed.append((sidecar, read_marks(folder, read_manifest(folder, snapshots[symbol]))[0]))
+    begin = max((int(opens[0]) for _, opens in sealed if len(opens)), default=0)
+    end = min((int(opens[-1]) for _, opens in sealed if len(opens)), default=0)
     windows = []
-    for each in opens:
-        label = each[(each >= begin) & (each <= end)]
+    for sidecar, opens in sealed:
+        label = opens[(opens >= begin) & (opens <= end)]
         if not len(label):
             moment: datetime = sidecar.last
             windows.append(SealedWindow(n_bars=0, first=moment, last=moment, years=0.0))
