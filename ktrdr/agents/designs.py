@@ -56,7 +56,7 @@ class DesignIntake:
         self._is_examined = is_examined
 
     def check(self, design: Design) -> StrategySpecification:
-        """Return the strategy if it is valid and its market can serve it.
+        """Return the strategy if it is valid and its markets can serve it.
 
         Raises:
             StrategyInvalid: With every fault.
@@ -64,15 +64,16 @@ class DesignIntake:
             Conflict: Its bars have serious findings that nobody accepted (`market_findings`).
         """
         specification = parse_strategy(design) if isinstance(design, str) else validate_strategy(design)
-        info = self._bars.research_series(specification.symbol, specification.timeframe)
-        if not info.has_volume:
-            faults = [
-                f"indicators.{identifier}: {each.type} needs volume, which {info.symbol} {info.timeframe} has not"
-                for identifier, each in specification.indicators.items()
-                if "volume" in CATALOGUE[each.type].inputs
-            ]
-            if faults:
-                raise StrategyInvalid(faults)
+        markets = [self._bars.research_series(symbol, specification.timeframe) for symbol in specification.symbols]
+        faults = [
+            f"indicators.{identifier}: {each.type} needs volume, which {info.symbol} {info.timeframe} has not"
+            for info in markets
+            if not info.has_volume
+            for identifier, each in specification.indicators.items()
+            if "volume" in CATALOGUE[each.type].inputs
+        ]
+        if faults:
+            raise StrategyInvalid(faults)
         return specification
 
     def store(self, design: Design, origin: DesignOrigin) -> StrategySpecification:

@@ -126,7 +126,7 @@ class StrategyMemory:
             name=name,
             hypothesis=specification.hypothesis,
             family=first_word if first_word in FAMILIES else None,
-            symbol=specification.symbol,
+            symbol=specification.symbols_text,
             timeframe=specification.timeframe,
             indicators=sorted({each.type for each in specification.indicators.values()}),
             outcome=outcome or ("backtested outside a cycle" if metrics else "stored, no cycle ran it"),

@@ -216,7 +216,8 @@ def _not_shown(figures: _Figures, subject: AssessmentContext) -> Iterator[str]:
         yield known
     window = subject.backtest.window
     yield (
-        f"Seen on one market only ({window.symbol} {window.timeframe}, {window.first:%Y-%m-%d} to "
+        f"Seen on {'one market' if len(subject.specification.symbols) == 1 else 'these markets'} only "
+        f"({window.symbol} {window.timeframe}, {window.first:%Y-%m-%d} to "
         f"{window.last:%Y-%m-%d}); the sealed bars have not been looked at."
     )
 

@@ -27,7 +27,7 @@ market or indicator), come close and say so in `notes`.
 STRATEGY LANGUAGE
 indicators -> fuzzy sets -> small neural network -> probability p of a rise -> trades.
 - name: lower case, digits, _, 3-64 characters, new. hypothesis: what behaviour, why it should exist AND persist.
-- market: {symbols: [ONE stored symbol], timeframe: as stored}.
+- market: {symbols: [ONE stored symbol; up to 20 share one network and the account equally], timeframe: as stored}.
 - indicators: id -> {type: TA-Lib name, its parameters}, as {type: RSI, timeperiod: 14}; timeframe: 4h makes it one of \
 that higher timeframe; several outputs are read as id.output.
 - fuzzy_sets: each {input: id or id.output, and either partition: [names from low to high] (peaks at quantiles of the \
@@ -118,6 +118,7 @@ def assessor_prompt(subject: AssessmentContext, design_cost_usd: float | None) -
         exclude={
             "seed": True,
             "snapshot": True,
+            "snapshots": True,
             "strategy_sha256": True,
             "folds": True,
             "rules": True,
@@ -127,7 +128,11 @@ def assessor_prompt(subject: AssessmentContext, design_cost_usd: float | None) -
     training["rules"] = _strongest_rules(subject.training.rules)
     training["folds"] = _fold_columns(subject.training.folds)
     backtest = subject.backtest.model_dump(mode="json", exclude={"verdict": {"history"}})
-    backtest.get("window", {}).pop("snapshot", None)
+    for name in ("snapshot", "snapshots"):
+        backtest.get("window", {}).pop(name, None)
+    parts = backtest.pop("symbols", [])
+    if len(parts) > 1:  # of one symbol they say nothing new
+        backtest["symbols"] = [{name: each[name] for name in ("symbol", "n_trades", "net")} for each in parts]
     shown: dict[str, JsonValue] = {
         "strategy": subject.specification.document(),
         "training": training,

@@ -102,7 +102,8 @@ class CycleTrigger:
 
     def _researchable(self, strategy: str) -> StrategySpecification:
         specification = self._strategies.read(strategy)
-        self._bars.research_series(specification.symbol, specification.timeframe)
+        for symbol in specification.symbols:
+            self._bars.research_series(symbol, specification.timeframe)
         return specification
 
     def _next_seed(self) -> int:

@@ -27,9 +27,10 @@ def write_daily_returns(path: Path, outcome: BacktestOutcome) -> None:
 
 
 def trades_frame(trades: Trades) -> pl.DataFrame:
-    """Return one row per trade, in time order; the columns of `Trades`, `side` and `reason` as words."""
+    """Return one row per trade, in order of their entries; the columns of `Trades`, `side` and `reason` as words."""
     return pl.DataFrame(
         {
+            "symbol": trades.symbol,
             "fold": trades.fold,
             "side": ["long" if side == LONG else "short" for side in trades.side],
             "entry_time": trades.entry_time,
@@ -38,6 +39,7 @@ def trades_frame(trades: Trades) -> pl.DataFrame:
             "exit_price": trades.exit_price,
             "quantity": trades.quantity,
             "entry_equity": trades.entry_equity,
+            "account_equity": trades.account_equity,
             "reason": [_REASONS[int(reason)] for reason in trades.reason],
             "bars_held": trades.bars_held,
             "gross": trades.gross,
@@ -45,23 +47,29 @@ def trades_frame(trades: Trades) -> pl.DataFrame:
             "financing": trades.financing,
             "net": trades.net,
         },
-        schema_overrides={"side": pl.String, "reason": pl.String},
+        schema_overrides={"symbol": pl.String, "side": pl.String, "reason": pl.String},
     ).with_columns(pl.col("entry_time", "exit_time").cast(_INSTANT))
 
 
 def equity_frame(outcome: BacktestOutcome) -> pl.DataFrame:
     """Return one row per bar of the test blocks, in time order; the columns of `EquityCurve`, and the market's equity.
 
-    `buy_and_hold` is the equity of holding the market over the same bars, as `BuyAndHold` measures it.
+    `buy_and_hold` is the equity of holding the market over the same bars, as `BuyAndHold` measures it. Of several
+    symbols the quantities held are `position_AAPL`, `position_MSFT` and so on.
     """
     curve = outcome.equity
+    held = {"position": curve.position}
+    if curve.position.ndim > 1:
+        held = {
+            f"position_{each.symbol}": curve.position[:, place] for place, each in enumerate(outcome.report.symbols)
+        }
     return pl.DataFrame(
         {
             "timestamp": curve.timestamp,
             "known_at": curve.known_at,
             "session_day": curve.session_day,
             "fold": curve.fold,
-            "position": curve.position,
+            **held,
             "equity": curve.equity,
             "buy_and_hold": outcome.buy_and_hold.equity,
         }

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ktrdr.backtest.engine import LONG_ONLY, NO_MAX_HOLDING, Rules, Simulation, simulate, simulate_turned
-from ktrdr.backtest.engine_inputs import EngineInputs
+from ktrdr.backtest.engine import simulate_turned
 from ktrdr.backtest.metrics import measure_curve
 from ktrdr.backtest.outcome import INITIAL_EQUITY, EquityCurve
+from ktrdr.backtest.portfolio import Portfolio
 from ktrdr.backtest.report import BacktestMetrics, Baselines, BuyAndHold, RandomEntries
 from ktrdr.statistics.performance import sharpe_ratio
 from ktrdr.statistics.returns import FloatArray, daily_returns
@@ -14,43 +14,15 @@ from ktrdr.statistics.returns import FloatArray, daily_returns
 N_RANDOM_ENTRIES = 1000
 _STREAM = 1  # apart from other draws of the same seed
 
-_HOLD_THE_MARKET = Rules(
-    enter=0.0,
-    exit=0.0,
-    direction=LONG_ONLY,
-    exposure=1.0,
-    stop_loss_atr=np.inf,
-    take_profit_atr=np.inf,
-    max_holding_bars=NO_MAX_HOLDING,
-    min_bars_between_trades=0,
-)
-
-
-def simulate_buy_and_hold(inputs: EngineInputs) -> Simulation:
-    """Hold the market with the whole equity, from the second bar of each fold to its end, with all costs."""
-    return simulate(inputs.market, _HOLD_THE_MARKET, inputs.charges, inputs.folds, initial_equity=INITIAL_EQUITY)
-
-
-def simulate_strategy(inputs: EngineInputs) -> Simulation:
-    """Trade the strategy's own rules and sizing; the baselines are held against it."""
-    return simulate(
-        inputs.market,
-        inputs.rules,
-        inputs.charges,
-        inputs.folds,
-        wanted_exposure=inputs.wanted_exposure,
-        initial_equity=INITIAL_EQUITY,
-    )
-
 
 def measure_baselines(
-    inputs: EngineInputs, buy_and_hold: EquityCurve, metrics: BacktestMetrics, *, seed: int
+    portfolio: Portfolio, buy_and_hold: EquityCurve, metrics: BacktestMetrics, *, seed: int
 ) -> Baselines:
     """Return both baselines of a backtest with these metrics; there are no random entries where nothing was traded."""
     held = measure_curve(buy_and_hold)
     random_entries = None
     if metrics.sharpe_ratio is not None:
-        random_entries = _random_entries(inputs, buy_and_hold.session_day, metrics, seed)
+        random_entries = _random_entries(portfolio, metrics, seed)
     return Baselines(
         buy_and_hold=BuyAndHold(
             sharpe_ratio=held.sharpe_ratio,
@@ -62,13 +34,12 @@ def measure_baselines(
     )
 
 
-def _random_entries(
-    inputs: EngineInputs, session_day: NDArray[np.int32], metrics: BacktestMetrics, seed: int
-) -> RandomEntries:
+def _random_entries(portfolio: Portfolio, metrics: BacktestMetrics, seed: int) -> RandomEntries:
     assert metrics.sharpe_ratio is not None
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(_STREAM,))))
+    session_day = portfolio.session_day
     last_of_day = np.append(np.flatnonzero(np.diff(session_day)), len(session_day) - 1)
-    closes = trade_at_random_times(inputs, N_RANDOM_ENTRIES, generator, inputs.window[last_of_day])
+    closes = trade_at_random_times(portfolio, N_RANDOM_ENTRIES, generator, last_of_day)
     ratios = np.array(
         [
             sharpe_ratio(
@@ -88,23 +59,37 @@ def _random_entries(
 
 
 def trade_at_random_times(
-    inputs: EngineInputs, n_draws: int, generator: np.random.Generator, marks: NDArray[np.intp]
+    portfolio: Portfolio, n_draws: int, generator: np.random.Generator, rows: NDArray[np.intp]
 ) -> FloatArray:
-    """Trade the strategy's own signal at random times; return the equity (n_draws, n_marks) at those bars.
+    """Trade the strategy's own signal at random times; return the equity (n_draws, n_rows) at rows of the timeline.
 
     In each draw the signal of every fold is turned around its block by an offset of its own, all offsets equally
     likely. So a draw keeps the fold's mix of directions, the lengths of its signals and how they cluster; stops,
     holding limits and costs are the strategy's, and only the relation to the prices is lost. Entries drawn one by
-    one would lose the clustering too, and any signal that trades in bursts would look significant.
+    one would lose the clustering too, and any signal that trades in bursts would look significant. All symbols are
+    turned by the same part of the block, so that what their signals have in common stays.
     """
-    sizes = inputs.folds[:, 1] - inputs.folds[:, 0]
-    return simulate_turned(
-        inputs.market,
-        inputs.rules,
-        inputs.charges,
-        inputs.folds,
-        offsets=generator.integers(0, sizes, size=(n_draws, len(sizes))),
-        marks=marks,
-        wanted_exposure=inputs.wanted_exposure,
-        initial_equity=INITIAL_EQUITY,
-    )
+    folds, sizes = np.unique(portfolio.fold, return_counts=True)
+    offsets = generator.integers(0, sizes, size=(n_draws, len(sizes)))
+    account = np.zeros((n_draws, len(rows)))
+    for share in portfolio.shares:
+        inputs = share.inputs
+        own = np.searchsorted(folds, share.series.fold[inputs.folds[:, 0]])
+        own_sizes = inputs.folds[:, 1] - inputs.folds[:, 0]
+        last_bar = share.last_bar[rows]
+        closes = simulate_turned(
+            inputs.market,
+            inputs.rules,
+            inputs.charges,
+            inputs.folds,
+            offsets=offsets[:, own] * own_sizes // sizes[own],
+            marks=inputs.window[last_bar],
+            wanted_exposure=inputs.wanted_exposure,
+            initial_equity=portfolio.share_equity,
+        )
+        closes[:, last_bar < 0] = portfolio.share_equity
+        account += closes
+    for draw in np.flatnonzero((account <= 0.0).any(axis=1)):  # the ruin of the whole ends everything
+        ruined = int(np.argmax(account[draw] <= 0.0))
+        account[draw, ruined:] = account[draw, ruined]
+    return account

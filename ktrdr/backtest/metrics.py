@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ktrdr.backtest.outcome import INITIAL_EQUITY, EquityCurve, Trades
 from ktrdr.backtest.report import BacktestMetrics
 from ktrdr.statistics.bootstrap import FEWEST_DAYS, sharpe_interval
@@ -53,10 +56,17 @@ def measure_curve(curve: EquityCurve) -> CurveFigures:
 
 def mean_holding_days(trades: Trades, curve: EquityCurve) -> float:
     """Return how many session days a position was held on average; 0 without trades."""
-    if len(trades) == 0:
-        return 0.0
-    bars_per_day = len(curve) / len(curve.daily_returns())
-    return float(trades.bars_held.mean()) / bars_per_day
+    n_days = len(curve.daily_returns())
+    days = 0.0
+    for window_bars, is_one in _by_calendar(trades):  # the symbols may have more or fewer bars a day
+        share = float(is_one.sum()) / len(trades)
+        days += float(trades.bars_held[is_one].mean()) / (window_bars / n_days) * share
+    return days
+
+
+def _by_calendar(trades: Trades) -> list[tuple[int, NDArray[np.bool_]]]:
+    """Return the trades of symbols with equally many bars in the window, for each such number."""
+    return [(int(count), trades.window_bars == count) for count in np.unique(trades.window_bars)]
 
 
 def measure_backtest(trades: Trades, curve: EquityCurve, *, seed: int) -> BacktestMetrics:
@@ -67,6 +77,7 @@ def measure_backtest(trades: Trades, curve: EquityCurve, *, seed: int) -> Backte
     """
     figures = measure_curve(curve)
     daily, days_per_year = figures.net_return, figures.days_per_year
+    invested_bars = trades.quantity * trades.entry_price / trades.account_equity * trades.bars_held
     entry_notional = trades.quantity * trades.entry_price
     exit_notional = trades.quantity * trades.exit_price
     is_traded = len(trades) > 0
@@ -85,9 +96,9 @@ def measure_backtest(trades: Trades, curve: EquityCurve, *, seed: int) -> Backte
         win_rate=win_rate(trades.net) if is_traded else None,
         profit_factor=profit_factor(trades.net) if is_traded else None,
         n_trades=len(trades),
-        exposure=float((entry_notional / trades.entry_equity * trades.bars_held).sum()) / len(curve),
+        exposure=sum((float(invested_bars[is_one].sum()) / count for count, is_one in _by_calendar(trades)), 0.0),
         # Over equity at entry, not over mean equity: that may be zero or less after a ruin.
-        turnover=float(((entry_notional + exit_notional) / trades.entry_equity).sum()) / figures.years,
+        turnover=float(((entry_notional + exit_notional) / trades.account_equity).sum()) / figures.years,
         costs_paid=float((trades.costs + trades.financing).sum()) / INITIAL_EQUITY,
         days_per_year=days_per_year,
     )

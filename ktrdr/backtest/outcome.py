@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ktrdr.backtest.report import BacktestReport, VerdictReport
 from ktrdr.statistics.returns import DailyReturns, FloatArray, daily_returns
 
-INITIAL_EQUITY = 100_000.0  # in the instrument's quote currency
+INITIAL_EQUITY = 100_000.0  # in quote currency; of several symbols each trades an equal part, at fixed rates
 LONG, SHORT = 1, -1
 
 
@@ -26,9 +26,10 @@ class ExitReason(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trades:
-    """Closed trades in time order, one column per field, each (n_trades,); money in quote currency.
+    """Closed trades in order of their entries, one column per field, each (n_trades,); money in quote currency.
 
     Attributes:
+        symbol: str, the instrument.
         fold: int8, the fold that the trade lies in.
         side: int8, 1 long, -1 short.
         entry_time: int64, open of the entry bar, epoch ms UTC.
@@ -36,7 +37,9 @@ class Trades:
         entry_price: Price of the entry fill, before costs.
         exit_price: Price of the exit fill, before costs.
         quantity: Units held, > 0 for either side.
-        entry_equity: Equity at the entry fill, before its costs.
+        entry_equity: Equity of the symbol's share at the entry fill, before its costs.
+        account_equity: Equity of the whole account then, the other symbols' shares at their last marks.
+        window_bars: int64, bars that the symbol has in the window.
         reason: int8, an `ExitReason`.
         bars_held: int64, bars during which the position was held, in part or whole.
         gross: side x quantity x (exit price - entry price).
@@ -45,6 +48,7 @@ class Trades:
         net: gross - costs - financing.
     """
 
+    symbol: NDArray[np.str_]
     fold: NDArray[np.int8]
     side: NDArray[np.int8]
     entry_time: NDArray[np.int64]
@@ -53,6 +57,8 @@ class Trades:
     exit_price: FloatArray
     quantity: FloatArray
     entry_equity: FloatArray
+    account_equity: FloatArray
+    window_bars: NDArray[np.int64]
     reason: NDArray[np.int8]
     bars_held: NDArray[np.int64]
     gross: FloatArray
@@ -66,14 +72,16 @@ class Trades:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EquityCurve:
-    """The account at the close of every bar of the test blocks, each column (n_bars_in_window,).
+    """The account at the close of every bar of the test blocks, each column (n_rows,).
+
+    Of several symbols there is a row for every open at which one of them has a bar, as `Portfolio` says.
 
     Attributes:
         timestamp: int64, bar open, epoch ms UTC.
         known_at: int64, when the bar is complete, epoch ms UTC.
         session_day: int32, days since 1970-01-01.
         fold: int8, the fold that the bar belongs to.
-        position: Signed quantity held after the bar's close.
+        position: Signed quantity held after the bar's close; of several symbols (n_rows, n_symbols), in their order.
         equity: Marked at the bar's close, after all fills of the bar, in quote currency.
     """
 

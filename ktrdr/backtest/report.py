@@ -29,8 +29,9 @@ class BacktestMetrics(_Section):
         win_rate: Share of trades with a net profit above 0.
         profit_factor: Sum of net profits over sum of net losses.
         n_trades: Positions from opening to flat.
-        exposure: Fraction of equity invested at entry x bars held, summed over trades, per bar of the window.
-        turnover: Notional of both fills over equity at entry, summed over trades, per calendar year.
+        exposure: Fraction of the account invested at entry x bars held, summed over trades, per bar that the symbol has
+            in the window.
+        turnover: Notional of both fills over the account's equity at entry, summed over trades, per calendar year.
         costs_paid: Commission, half spread, slippage and financing as a fraction of the initial equity.
         days_per_year: Session days of the window per calendar year (365.25 days).
     """
@@ -208,6 +209,8 @@ class VerdictReport(_Section):
 class CostReport(_Section):
     """What every fill paid, per side in basis points of notional; financing as fractions of notional a year.
 
+    Of several symbols the mean: each has an equal share. `SymbolReport` has what each of them paid.
+
     Attributes:
         commission_bps: Of the instrument.
         half_spread_bps: Of the instrument or, where the bars carry their own, their mean over the window.
@@ -229,16 +232,17 @@ class WindowReport(_Section):
     """The bars that were traded: the test blocks.
 
     Attributes:
-        symbol: The instrument.
+        symbol: The instrument; of several their names, separated by a comma and a space.
         timeframe: Of its bars.
-        snapshot: Version of the series.
+        snapshot: Version of the series; of several, as `name_snapshots` names theirs.
         first: Open of the first bar, UTC.
         last: Open of the last bar, UTC.
-        n_bars: Bars of the window.
+        n_bars: Bars of the window; of several symbols the opens at which any of them has a bar.
         n_session_days: Session days with at least one of them.
         n_folds: Test blocks.
         years: Calendar years from the open of the first bar until the last one is known.
         initial_equity: Equity before the first bar, in quote currency.
+        snapshots: Version of every symbol's series; empty in files of earlier versions, which know one symbol.
     """
 
     symbol: str
@@ -251,16 +255,47 @@ class WindowReport(_Section):
     n_folds: int
     years: FiniteFloat
     initial_equity: FiniteFloat
+    snapshots: dict[str, str] = {}
+
+    def series_snapshots(self) -> dict[str, str]:
+        """Return the version of every symbol's series."""
+        return self.snapshots or {self.symbol: self.snapshot}
+
+
+class SymbolReport(_Section):
+    """What one symbol was in the account.
+
+    Attributes:
+        symbol: The instrument.
+        snapshot: Version of its series.
+        n_bars: Its bars in the window.
+        n_trades: Its trades.
+        net: Their net profit, as a fraction of the account's initial equity; of all symbols they add up to the total
+            return.
+        costs: What its fills paid.
+    """
+
+    symbol: str
+    snapshot: str
+    n_bars: int
+    n_trades: int
+    net: FiniteFloat
+    costs: CostReport
 
 
 class BacktestReport(_Section):
-    """The whole of backtest.json. `verdict` is null until one has been reached (`ktrdr.evaluation.verdict`)."""
+    """The whole of backtest.json.
+
+    `verdict` is null until one has been reached (`ktrdr.evaluation.verdict`); `symbols`, in order of their names, is
+    empty in files of earlier versions.
+    """
 
     metrics: BacktestMetrics
     baselines: Baselines
     verdict: VerdictReport | None = None
     costs: CostReport
     window: WindowReport
+    symbols: list[SymbolReport] = []
 
 
 def read_backtest_report(path: Path) -> BacktestReport:

@@ -1,20 +1,27 @@
 """Backtest a strategy's out-of-sample probabilities: check what comes in, trade it, measure it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ktrdr.backtest.baselines import measure_baselines, simulate_buy_and_hold, simulate_strategy
-from ktrdr.backtest.engine import Simulation
-from ktrdr.backtest.engine_inputs import prepare_engine
+from ktrdr.backtest.baselines import measure_baselines
 from ktrdr.backtest.metrics import measure_backtest
 from ktrdr.backtest.outcome import INITIAL_EQUITY, BacktestOutcome, EquityCurve, Trades
-from ktrdr.backtest.report import BacktestReport, CostReport, WindowReport
-from ktrdr.errors import OperationFailed
+from ktrdr.backtest.portfolio import (
+    Portfolio,
+    Share,
+    TradedSeries,
+    hold_market,
+    prepare_portfolio,
+    require_days,
+    trade_strategy,
+)
+from ktrdr.backtest.report import BacktestReport, CostReport, SymbolReport, WindowReport
 from ktrdr.market.bars import Bars
 from ktrdr.market.costs import CostModel
+from ktrdr.market.snapshot import name_snapshots
 from ktrdr.statistics.returns import FloatArray, calendar_years
 from ktrdr.strategy.specification import StrategySpecification
 
@@ -31,7 +38,9 @@ def run_backtest(
     seed: int = 0,
     on_lap: LapCallback = lambda name, attributes: None,
 ) -> BacktestOutcome:
-    """Trade a strategy over the test blocks and measure the result. Pure: equal inputs give equal outcomes.
+    """Trade a strategy of one symbol over the test blocks and measure the result.
+
+    Pure: equal inputs give equal outcomes.
 
     Args:
         specification: Whose `decision` and `risk` are followed.
@@ -48,66 +57,66 @@ def run_backtest(
             `too_few_bars` (no volatility where the sizing needs one), `too_few_days` (fewer than two session days).
         ValueError: Arrays of unequal length, or a fold that is not one run of bars, in order.
     """
-    if not len(bars) == len(predictions_by_bar) == len(fold_by_bar):
-        lengths = (len(bars), len(predictions_by_bar), len(fold_by_bar))
-        raise ValueError(f"need one prediction and one fold per bar, was bars, predictions, folds {lengths}")
-    inputs = prepare_engine(specification, bars, predictions_by_bar, fold_by_bar, costs)
-    window = inputs.window
-    if len(np.unique(bars.session_day[window])) < 2:
-        raise OperationFailed(
-            f"the test blocks span {len(window)} bars on fewer than two session days; a Sharpe ratio needs more: "
-            "import a longer history",
-            reason="too_few_days",
-        )
-    simulation = simulate_strategy(inputs)
-    on_lap("backtest.trade", {"bars": len(window), "folds": len(inputs.folds)})
-    trades = _trades(simulation, bars, fold_by_bar)
-    curve = _curve(simulation, bars, fold_by_bar, window)
-    held = _curve(simulate_buy_and_hold(inputs), bars, fold_by_bar, window)
+    traded = TradedSeries(bars, predictions_by_bar, fold_by_bar, costs)
+    return run_portfolio(specification, [traded], seed=seed, on_lap=on_lap)
+
+
+def run_portfolio(
+    specification: StrategySpecification,
+    series: Sequence[TradedSeries],
+    *,
+    seed: int = 0,
+    on_lap: LapCallback = lambda name, attributes: None,
+) -> BacktestOutcome:
+    """Do what `run_backtest` does with one symbol or several, each with an equal share of one account.
+
+    The order of the series means nothing. A share that is ruined stays ruined; where the whole account is, everything
+    ends.
+    """
+    portfolio = prepare_portfolio(specification, series)
+    require_days(portfolio)
+    traded = trade_strategy(portfolio)
+    n_bars = sum(len(share.inputs.window) for share in portfolio.shares)
+    on_lap("backtest.trade", {"bars": n_bars, "folds": portfolio.n_folds})
+    trades, curve = traded.trades(), traded.curve()
+    held = hold_market(portfolio).curve()
     metrics = measure_backtest(trades, curve, seed=seed)
     on_lap("backtest.measure", {"trades": len(trades)})
-    baselines = measure_baselines(inputs, held, metrics, seed=seed)
+    baselines = measure_baselines(portfolio, held, metrics, seed=seed)
     on_lap("backtest.baselines", {"random_entries": baselines.random_entry.n if baselines.random_entry else 0})
+    symbols = [_symbol_report(share, trades) for share in portfolio.shares]
     report = BacktestReport(
         metrics=metrics,
         baselines=baselines,
-        costs=_cost_report(costs, bars, window),
-        window=_window_report(bars, curve, n_folds=len(inputs.folds)),
+        costs=_mean_costs([each.costs for each in symbols]),
+        window=_window_report(portfolio, curve),
+        symbols=symbols,
     )
     return BacktestOutcome(report=report, trades=trades, equity=curve, buy_and_hold=held)
 
 
-def _curve(simulation: Simulation, bars: Bars, fold_by_bar: NDArray[np.int8], window: NDArray[np.intp]) -> EquityCurve:
-    return EquityCurve(
-        timestamp=bars.timestamp[window],
-        known_at=bars.known_at[window],
-        session_day=bars.session_day[window],
-        fold=fold_by_bar[window].astype(np.int8),
-        position=simulation.position[window],
-        equity=simulation.equity[window],
+def _symbol_report(share: Share, trades: Trades) -> SymbolReport:
+    series, window, is_own = share.series, share.inputs.window, trades.symbol == share.symbol
+    return SymbolReport(
+        symbol=share.symbol,
+        snapshot=series.bars.snapshot,
+        n_bars=len(window),
+        n_trades=int(is_own.sum()),
+        net=float(trades.net[is_own].sum()) / INITIAL_EQUITY,
+        costs=_cost_report(series.costs, series.bars, window),
     )
 
 
-def _trades(simulation: Simulation, bars: Bars, fold_by_bar: NDArray[np.int8]) -> Trades:
-    # Contiguous copies: the records interleave the columns.
-    records = {name: simulation.trades[name].copy() for name in simulation.trades.dtype.names or ()}
-    entry_bar, exit_bar = records["entry_bar"], records["exit_bar"]
-    return Trades(
-        fold=fold_by_bar[entry_bar].astype(np.int8),
-        side=records["side"],
-        entry_time=bars.timestamp[entry_bar],
-        exit_time=np.where(records["exit_at_open"], bars.timestamp[exit_bar], bars.known_at[exit_bar]),
-        entry_price=records["entry_price"],
-        exit_price=records["exit_price"],
-        quantity=records["quantity"],
-        entry_equity=records["entry_equity"],
-        reason=records["reason"],
-        bars_held=records["bars_held"],
-        gross=records["gross"],
-        costs=records["costs"],
-        financing=records["financing"],
-        net=records["net"],
-    )
+def _mean_costs(costs: Sequence[CostReport]) -> CostReport:
+    if len(costs) == 1:
+        return costs[0]
+    means = {
+        name: float(np.mean([getattr(each, name) for each in costs]))
+        for name in CostReport.model_fields
+        if name != "half_spread_from"
+    }
+    is_of_bars = any(each.half_spread_from == "bars" for each in costs)
+    return CostReport(half_spread_from="bars" if is_of_bars else "instrument", **means)
 
 
 def _cost_report(costs: CostModel, bars: Bars, window: NDArray[np.intp]) -> CostReport:
@@ -122,18 +131,20 @@ def _cost_report(costs: CostModel, bars: Bars, window: NDArray[np.intp]) -> Cost
     )
 
 
-def _window_report(bars: Bars, curve: EquityCurve, *, n_folds: int) -> WindowReport:
+def _window_report(portfolio: Portfolio, curve: EquityCurve) -> WindowReport:
+    snapshots = {bars.symbol: bars.snapshot for bars in portfolio.bars}
     return WindowReport(
-        symbol=bars.symbol,
-        timeframe=bars.timeframe.value,
-        snapshot=bars.snapshot,
+        symbol=", ".join(snapshots),
+        timeframe=portfolio.bars[0].timeframe.value,
+        snapshot=name_snapshots(snapshots),
         first=_instant(int(curve.timestamp[0])),
         last=_instant(int(curve.timestamp[-1])),
         n_bars=len(curve),
         n_session_days=len(curve.daily_returns()),
-        n_folds=n_folds,
+        n_folds=portfolio.n_folds,
         years=calendar_years(int(curve.timestamp[0]), int(curve.known_at[-1])),
         initial_equity=INITIAL_EQUITY,
+        snapshots=snapshots,
     )
 
 

@@ -1,6 +1,6 @@
 """Who may sit the exam, and what is known of the sealed bars before it: how many there are, not one of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ktrdr.backtest.report import BacktestReport, read_backtest_report
@@ -59,18 +59,27 @@ def require_candidate(strategies: StrategyStore, ledger: TrialLedger, name: str)
     return report
 
 
-def sealed_windows(store: BarStore, specification: StrategySpecification, snapshot: str) -> list[SealedWindow]:
-    """Return, per symbol, how many bars are sealed after a snapshot and when; times alone are read.
+def sealed_windows(
+    store: BarStore, specification: StrategySpecification, snapshots: Mapping[str, str]
+) -> list[SealedWindow]:
+    """Return, per symbol, how many bars are sealed after its snapshot and when; times alone are read.
+
+    Of several symbols those bars count that lie between the latest first sealed bar and the earliest last one.
 
     Raises:
         NotFound: No such series.
         WorkspaceUnusable: The record of what is sealed cannot be read.
     """
-    windows = []
-    for symbol in specification.market.symbols:
+    sealed = []
+    for symbol in specification.symbols:
         sidecar = store.sidecar(symbol, specification.timeframe)
         folder = store.series_folder(symbol, sidecar.timeframe)
-        label, _ = read_marks(folder, read_manifest(folder, snapshot))
+        sealed.append((sidecar, read_marks(folder, read_manifest(folder, snapshots[symbol]))[0]))
+    begin = max((int(opens[0]) for _, opens in sealed if len(opens)), default=0)
+    end = min((int(opens[-1]) for _, opens in sealed if len(opens)), default=0)
+    windows = []
+    for sidecar, opens in sealed:
+        label = opens[(opens >= begin) & (opens <= end)]
         if not len(label):
             moment: datetime = sidecar.last
             windows.append(SealedWindow(n_bars=0, first=moment, last=moment, years=0.0))

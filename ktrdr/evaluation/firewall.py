@@ -6,9 +6,9 @@ faults of that code, and of indicators added to it, before they make a return th
 Signals need no check of their own: they come from features by a fitted model, row by row.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ from ktrdr.features.inputs import FeatureInputs, compute_inputs
 from ktrdr.labels.label import Labels, make_labels
 from ktrdr.market.bars import Bars, FloatArray
 from ktrdr.strategy.specification import StrategySpecification
-from ktrdr.training.purging import Leak, find_split_leak
+from ktrdr.training.pool import PoolRows, gather_rows, pool_up
+from ktrdr.training.purging import Leak, RowTimes, find_split_leak
 from ktrdr.training.rows import usable_rows
 from ktrdr.training.scaling import FeatureScaling
 from ktrdr.training.splits import Fold, RowArray, block_bounds, walk_forward
@@ -32,8 +33,24 @@ _FOREIGN_LEVEL = 8.0  # how far the noise lies from the prices it replaces: more
 
 ComputeFeatures = Callable[[Bars], FeatureInputs]
 ComputeLabels = Callable[[Bars], Labels]
-Split = Callable[[Bars, FeatureInputs, Labels], list[Fold]]
+Split = Callable[["Timeline", FeatureInputs, Labels], list[Fold]]
 Fit = Callable[[FeatureInputs, RowArray], object]
+
+
+class Timeline(Protocol):
+    """The rows that are split: bars of one series, or a pool of several."""
+
+    @property
+    def timestamp(self) -> NDArray[np.int64]:
+        """Opens, epoch ms UTC, never decreasing."""
+        ...
+
+    @property
+    def known_at(self) -> NDArray[np.int64]:
+        """When the rows' bars are complete."""
+        ...
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +82,7 @@ def recipe_of(specification: StrategySpecification) -> Recipe:
     )
 
 
-def refuse_leaks(name: str, recipe: Recipe, bars: Bars) -> None:
+def refuse_leaks(name: str, recipe: Recipe, bars: Bars | Sequence[Bars]) -> None:
     """Return if no leak is found in the strategy called `name`; bars that cannot serve it are left to training.
 
     Raises:
@@ -80,24 +97,41 @@ def refuse_leaks(name: str, recipe: Recipe, bars: Bars) -> None:
         )
 
 
-def find_leak(recipe: Recipe, bars: Bars) -> Leak | None:
+def find_leak(recipe: Recipe, bars: Bars | Sequence[Bars]) -> Leak | None:
     """Return the first leak of a recipe; None where none shows, or where the bars are too few to train on.
 
-    The series is cut at 21 bars. At each, features are computed anew from the bars before alone, and with noise of a
+    A series is cut at 21 bars. At each, features are computed anew from the bars before alone, and with noise of a
     foreign level after it; labels with the noise, and with another close at the bar where they arise.
 
     Of more than 7,500 bars only three windows of 6,000, the first, the middle and the last, are computed, with seven
     cuts each: recursive indicators make every value a function of all bars before, so that a shorter recomputation
     would have to be excused for its last bits. Where a window is too short for the warm-up the whole series is used.
+
+    Of several symbols each is checked by itself, then the folds of the rows of all and what is fitted on them. The bar
+    that is named is a row of the pool there.
     """
+    series = (bars,) if isinstance(bars, Bars) else tuple(bars)
+    if len(series) == 1:
+        return _find_in_series(recipe, series[0], _find_in_window)
+    for each in series:
+        leak = _find_in_series(recipe, each, _find_in_columns)
+        if leak is not None:
+            return replace(leak, place=f"{each.symbol}, {leak.place}")
+    try:
+        return _find_in_pool(recipe, gather_rows(series))
+    except OperationFailed:
+        return None
+
+
+def _find_in_series(recipe: Recipe, bars: Bars, find: Callable[[Recipe, Bars, int], Leak | None]) -> Leak | None:
     for start, window, n_cuts in _windows(bars):
         try:
-            leak = _find_in_window(recipe, window, n_cuts)
+            leak = find(recipe, window, n_cuts)
         except OperationFailed:
             if len(window) == len(bars):
                 return None
             try:
-                return _find_in_window(recipe, bars, N_CUTS)
+                return find(recipe, bars, N_CUTS)
             except OperationFailed:
                 return None
         if leak is not None:
@@ -154,8 +188,10 @@ def find_label_leak(labels: ComputeLabels, bars: Bars, cuts: NDArray[np.intp]) -
     return None
 
 
-def find_fold_leak(folds: list[Fold], inputs: FeatureInputs, labels: Labels) -> Leak | None:
-    """Return the first row that a fold must not train on."""
+def find_fold_leak(
+    folds: list[Fold], inputs: FeatureInputs, labels: Labels, times: RowTimes | None = None
+) -> Leak | None:
+    """Return the first row that a fold must not train on; `times` as of `find_split_leak`."""
     for fold in folds:
         leak = find_split_leak(
             f"fold {fold.index}",
@@ -163,6 +199,7 @@ def find_fold_leak(folds: list[Fold], inputs: FeatureInputs, labels: Labels) -> 
             label_end=labels.end,
             first_row=inputs.first_row,
             test_start=fold.test_start,
+            times=times,
         )
         if leak is not None:
             return leak
@@ -220,21 +257,35 @@ def _windows(bars: Bars) -> Iterator[tuple[int, Bars, int]]:
         yield start, bars.slice(start, start + _WINDOW_BARS), N_CUTS // _N_WINDOWS
 
 
+def _find_in_columns(recipe: Recipe, bars: Bars, n_cuts: int) -> Leak | None:
+    cuts = cut_points(recipe.features(bars).first_row, len(bars), n_cuts)
+    return find_feature_leak(recipe.features, bars, cuts) or find_label_leak(recipe.labels, bars, cuts)
+
+
 def _find_in_window(recipe: Recipe, bars: Bars, n_cuts: int) -> Leak | None:
-    inputs = recipe.features(bars)
-    cuts = cut_points(inputs.first_row, len(bars), n_cuts)
-    leak = find_feature_leak(recipe.features, bars, cuts) or find_label_leak(recipe.labels, bars, cuts)
+    leak = _find_in_columns(recipe, bars, n_cuts)
     if leak is not None:
         return leak
-    labels = recipe.labels(bars)
-    folds = recipe.split(bars, inputs, labels)
-    leak = find_fold_leak(folds, inputs, labels)
+    return _find_in_folds(recipe, bars, recipe.features(bars), recipe.labels(bars), None)
+
+
+def _find_in_pool(recipe: Recipe, rows: PoolRows) -> Leak | None:
+    inputs = [recipe.features(each) for each in rows.series]
+    pool = pool_up(rows, inputs, [recipe.labels(each) for each in rows.series])
+    return _find_in_folds(recipe, rows, pool.inputs, pool.labels, pool.times)
+
+
+def _find_in_folds(
+    recipe: Recipe, rows: Timeline, inputs: FeatureInputs, labels: Labels, times: RowTimes | None
+) -> Leak | None:
+    folds = recipe.split(rows, inputs, labels)
+    leak = find_fold_leak(folds, inputs, labels, times)
     return leak or find_fit_leak(recipe.fit, inputs, [fold for fold in folds if len(fold.training.fitted)])
 
 
-def _walk_forward(bars: Bars, inputs: FeatureInputs, labels: Labels) -> list[Fold]:
-    rows = usable_rows(inputs, labels)
-    return walk_forward(rows, labels.end, block_bounds(bars.timestamp, int(bars.known_at[-1])))
+def _walk_forward(rows: Timeline, inputs: FeatureInputs, labels: Labels) -> list[Fold]:
+    bounds = block_bounds(rows.timestamp, int(rows.known_at.max()))
+    return walk_forward(usable_rows(inputs, labels), labels.end, bounds, timestamp=rows.timestamp)
 
 
 def _first_change(whole: FeatureInputs, other: FeatureInputs, cut: int, what_happened: str) -> Leak | None:

@@ -1,16 +1,20 @@
 """The exam: the final model, trained on the whole research window, on bars that nobody has seen."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from ktrdr.backtest.market_beta import measure_market_betas
+from ktrdr.backtest.market_beta import FittedSeries, measure_portfolio_betas
 from ktrdr.backtest.outcome import BacktestOutcome
+from ktrdr.backtest.portfolio import TradedSeries
 from ktrdr.backtest.report import TrialHistory, VerdictReport
-from ktrdr.backtest.run import run_backtest
+from ktrdr.backtest.run import run_portfolio
+from ktrdr.errors import OperationFailed
 from ktrdr.evaluation.exam_power import required_psr
 from ktrdr.evaluation.exam_report import ExamOutcome, ExamReport
 from ktrdr.evaluation.verdict import reach_verdict
 from ktrdr.features.inputs import compute_inputs
-from ktrdr.labels.label import make_labels
 from ktrdr.market.bars import Bars
 from ktrdr.market.costs import CostModel
 from ktrdr.market.sealed import load_with_sealed
@@ -18,6 +22,7 @@ from ktrdr.market.store import BarStore
 from ktrdr.statistics.returns import FloatArray
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.training.model import TrainedModel
+from ktrdr.training.pool import compute_pool
 from ktrdr.training.rows import usable_rows
 from ktrdr.training.splits import split_training_part
 
@@ -27,30 +32,30 @@ def hold_exam(
 ) -> ExamReport:
     """Read the sealed bars, trade them with the final model, and say whether it passed.
 
-    Features of the first sealed bars are warmed up on research bars; positions start flat. Tested are the net returns
+    Features of the first sealed bars are warmed up on research bars; positions start flat. Of several symbols the exam
+    lies in the time that is sealed for all of them. Tested are the net returns
     and the net returns less beta times buy-and-hold, as for a verdict, against a true Sharpe ratio of zero.
 
     Args:
         specification: The strategy.
-        model: Its stored final model; its snapshot names the research bars that the sealed ones continue.
+        model: Its stored final model; its snapshots name the research bars that the sealed ones continue.
         store: Where bars are.
         identity: As of `exam_identity`.
         look: Its number, from which the bar follows.
 
     Raises:
-        NotFound: The series or its snapshot is gone.
-        OperationFailed: As `load_with_sealed`, `compute_inputs` and `run_backtest`.
+        NotFound: A series or its snapshot is gone.
+        OperationFailed: As `load_with_sealed`, `compute_inputs` and `run_backtest`; `no_exam`: what is sealed of the
+            symbols does not overlap.
         WorkspaceUnusable: A file cannot be used.
     """
     description = model.description
-    symbol, timeframe = specification.symbol, specification.timeframe
-    costs = store.series(symbol, timeframe).costs
-    bars, first_sealed = load_with_sealed(store, symbol, timeframe, snapshot=description.snapshot)
-    probability = model.predict(compute_inputs(specification, bars))
-    is_sealed = np.arange(len(bars)) >= first_sealed
-    sealed = np.where(is_sealed, probability, np.nan)
-    traded = run_backtest(specification, bars, sealed, is_sealed.astype(np.int8), costs, seed=description.seed)
-    beta = _final_beta(specification, bars.slice(0, first_sealed), probability[:first_sealed], costs)
+    read = [_read(specification, model, store, symbol) for symbol in specification.symbols]
+    begin = max(int(each.bars.timestamp[each.first_sealed]) for each in read)
+    end = min(int(each.bars.timestamp[-1]) for each in read)
+    exam = [each.sealed_part(begin, end) for each in read]
+    traded = run_portfolio(specification, exam, seed=description.seed)
+    beta = _final_beta(specification, read)
     # Of one trial: the specification and its weights were fixed before anybody looked, so there is no luck to take off.
     test = reach_verdict(traded, [beta], TrialHistory(n_trials=1), seed=description.seed)
     return ExamReport(
@@ -67,16 +72,48 @@ def hold_exam(
     )
 
 
-def _final_beta(
-    specification: StrategySpecification, research: Bars, probability: FloatArray, costs: CostModel
-) -> float:
+@dataclass(frozen=True, slots=True, eq=False)
+class _ReadSeries:
+    """A symbol's research bars with the sealed ones after them, and what the model says of each."""
+
+    bars: Bars
+    first_sealed: int
+    probability: FloatArray
+    costs: CostModel
+
+    def sealed_part(self, begin: int, end: int) -> TradedSeries:
+        """Return what the exam trades: the bars that open from `begin` to `end`, epoch ms, which all are sealed."""
+        is_sealed = (self.bars.timestamp >= begin) & (self.bars.timestamp <= end)
+        if not is_sealed.any():
+            raise OperationFailed(
+                f"no sealed bar of {self.bars.symbol} lies in the time that is sealed for all symbols",
+                reason="no_exam",
+            )
+        probability = np.where(is_sealed, self.probability, np.nan)
+        return TradedSeries(self.bars, probability, is_sealed.astype(np.int8), self.costs)
+
+
+def _read(specification: StrategySpecification, model: TrainedModel, store: BarStore, symbol: str) -> _ReadSeries:
+    timeframe = specification.timeframe
+    costs = store.series(symbol, timeframe).costs
+    snapshot = model.description.snapshot_of(symbol)
+    bars, first_sealed = load_with_sealed(store, symbol, timeframe, snapshot=snapshot)
+    return _ReadSeries(bars, first_sealed, model.predict(compute_inputs(specification, bars)), costs)
+
+
+def _final_beta(specification: StrategySpecification, read: Sequence[_ReadSeries]) -> float:
     """Return the market's share in what the final model does from its first fitted row to its last one."""
-    labels = make_labels(specification, research)
-    rows = usable_rows(compute_inputs(specification, research), labels)
-    fitted = split_training_part(rows, labels.end, len(research)).fitted
-    bar = np.arange(len(research))
-    is_fitted = (bar >= fitted[0]) & (bar <= fitted[-1])
-    return measure_market_betas(specification, research, [np.where(is_fitted, probability, np.nan)], costs)[0]
+    pool = compute_pool(specification, [each.bars.slice(0, each.first_sealed) for each in read])
+    rows = usable_rows(pool.inputs, pool.labels)
+    fitted = split_training_part(rows, pool.labels.end, len(pool.rows), timestamp=pool.rows.timestamp).fitted
+    learned = []
+    for place, each in enumerate(read):
+        own = pool.rows.rows_of(place)
+        bar = pool.rows.bar[own[(own >= fitted[0]) & (own <= fitted[-1])]]
+        probability = np.full(each.first_sealed, np.nan)
+        probability[bar] = each.probability[bar]
+        learned.append(FittedSeries(pool.rows.series[place], [probability], each.costs))
+    return measure_portfolio_betas(specification, learned)[0]
 
 
 def _judge(traded: BacktestOutcome, test: VerdictReport, look: int) -> ExamOutcome:

@@ -5,9 +5,10 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue
 
 from ktrdr.backtest.artifacts import write_backtest, write_daily_returns
-from ktrdr.backtest.market_beta import measure_market_betas
+from ktrdr.backtest.market_beta import FittedSeries, measure_portfolio_betas
+from ktrdr.backtest.portfolio import TradedSeries
 from ktrdr.backtest.report import TrialHistory
-from ktrdr.backtest.run import run_backtest
+from ktrdr.backtest.run import run_portfolio
 from ktrdr.config import Settings, load_settings
 from ktrdr.evaluation.selection import compare_with_trials
 from ktrdr.evaluation.verdict import reach_verdict
@@ -16,7 +17,7 @@ from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.jobs.stores import open_job_stores
 from ktrdr.operations.job_child import Report
 from ktrdr.telemetry.stopwatch import Stopwatch
-from ktrdr.training.predictions import read_predictions
+from ktrdr.training.predictions import read_all_predictions
 from ktrdr.training.report import read_training_report
 
 
@@ -31,7 +32,7 @@ class BacktestJobRequest(BaseModel):
 
 
 def backtest(document: dict[str, JsonValue], report: Report, stopwatch: Stopwatch) -> JsonValue:
-    """Backtest the out-of-sample predictions on the snapshot they were made on; return metrics and verdict."""
+    """Backtest the out-of-sample predictions on the snapshots they were made on; return metrics and verdict."""
     return backtest_in(load_settings(), BacktestJobRequest.model_validate(document), report, stopwatch)
 
 
@@ -43,18 +44,28 @@ def backtest_in(settings: Settings, request: BacktestJobRequest, report: Report,
     specification = stores.strategies.read(request.strategy)
     training = read_training_report(folder / "training.json")
     require_same_strategy(specification, training.strategy_sha256)
-    series = stores.bars.series(specification.symbol, specification.timeframe)
-    bars = stores.bars.load_research(specification.symbol, specification.timeframe, snapshot=training.snapshot)
-    probability, fold = read_predictions(folder / "predictions.parquet", bars).by_bar(len(bars))
-    stopwatch.lap("job.read", {"bars": len(bars)})
+    timeframe = specification.timeframe
+    series = [
+        stores.bars.load_research(symbol, timeframe, snapshot=training.snapshot_of(symbol))
+        for symbol in specification.symbols
+    ]
+    costs = [stores.bars.series(symbol, timeframe).costs for symbol in specification.symbols]
+    predictions = read_all_predictions(folder / "predictions.parquet", series)
+    traded = [
+        TradedSeries(bars, *found.by_bar(len(bars)), cost)
+        for bars, found, cost in zip(series, predictions, costs, strict=True)
+    ]
+    stopwatch.lap("job.read", {"bars": sum(map(len, series))})
     report(30.0, "trading the test blocks")
-    outcome = run_backtest(
-        specification, bars, probability, fold, series.costs, seed=training.seed, on_lap=stopwatch.lap
-    )
+    outcome = run_portfolio(specification, traded, seed=training.seed, on_lap=stopwatch.lap)
     stopwatch.measure(bars=stopwatch.amount("backtest.trade", "bars"), backtest_s=stopwatch.seconds("backtest.trade"))
     report(60.0, "reaching the verdict")
-    fitted = read_predictions(folder / "fitted_predictions.parquet", bars).of_folds(len(bars))
-    betas = measure_market_betas(specification, bars, fitted, series.costs)
+    learned = read_all_predictions(folder / "fitted_predictions.parquet", series)
+    fitted = [
+        FittedSeries(bars, found.of_folds(len(bars)), cost)
+        for bars, found, cost in zip(series, learned, costs, strict=True)
+    ]
+    betas = measure_portfolio_betas(specification, fitted)
     with stores.trials.settled():
         for path in request.other_returns:
             stores.trials.bring(Path(path).stem)

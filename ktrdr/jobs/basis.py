@@ -45,14 +45,17 @@ def _is_trained(services: LaboratoryServices, operation: Operation, training_id:
 def _require_same_bars(
     services: LaboratoryServices, specification: StrategySpecification, began: Mapping[str, JsonValue]
 ) -> None:
-    market = f"{specification.symbol} {specification.timeframe}"
-    try:
-        snapshot = services.bars.series(specification.symbol, specification.timeframe).snapshot
-    except NotFound:
-        raise Conflict(f"the bars of {market} are gone; import them again", reason="data_changed") from None
-    if snapshot != began["snapshot"]:
-        raise Conflict(
-            f"the bars of {market} were changed since the training began (snapshot {str(began['snapshot'])[:12]}, now "
-            f"{snapshot[:12]}); start again to use the new ones",
-            reason="data_changed",
-        )
+    known = began.get("snapshots")
+    for symbol in specification.symbols:
+        market = f"{symbol} {specification.timeframe}"
+        expected = str(known[symbol] if isinstance(known, dict) else began["snapshot"])
+        try:
+            snapshot = services.bars.series(symbol, specification.timeframe).snapshot
+        except NotFound:
+            raise Conflict(f"the bars of {market} are gone; import them again", reason="data_changed") from None
+        if snapshot != expected:
+            raise Conflict(
+                f"the bars of {market} were changed since the training began (snapshot {expected[:12]}, now "
+                f"{snapshot[:12]}); start again to use the new ones",
+                reason="data_changed",
+            )

@@ -11,6 +11,7 @@ from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, CYCLE_FILE, TRAIN
 from ktrdr.jobs.repeated_job import run_repeated_job
 from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.jobs.services import LaboratoryServices
+from ktrdr.market.snapshot import name_snapshots
 from ktrdr.operations.runtime import Body
 from ktrdr.operations.work import Payload, Work
 
@@ -49,7 +50,7 @@ def training_operation(services: LaboratoryServices) -> Body:
             require_same_strategy(services.strategies.read(payload.strategy), payload.strategy_sha256)
             configuration = _configuration(services, TRAINING, payload.strategy)
             services.ledger.open_trial(work.operation_id, {**configuration, "seed": payload.seed})
-            return {name: configuration[name] for name in ("strategy_sha256", "snapshot")}
+            return {name: configuration[name] for name in ("strategy_sha256", "snapshot", "snapshots")}
 
         def keep(attempt: Path) -> JsonValue:
             return services.strategies.upload(payload.strategy, attempt, TRAINING_FILES)
@@ -143,14 +144,19 @@ def backtest_operation(services: LaboratoryServices) -> Body:
 def _configuration(services: LaboratoryServices, kind: str, strategy: str) -> Payload:
     """Return what a trial tries, as the ledger keeps it."""
     specification = services.strategies.read(strategy)
+    snapshots = {
+        symbol: services.bars.research_series(symbol, specification.timeframe).snapshot
+        for symbol in specification.symbols
+    }
     return {
         "kind": kind,
         "strategy": strategy,
         "strategy_sha256": specification.sha256(),
         "configuration_sha256": specification.configuration_sha256(),
-        "symbol": specification.symbol,
+        "symbol": specification.symbols_text,
         "timeframe": specification.timeframe,
-        "snapshot": services.bars.research_series(specification.symbol, specification.timeframe).snapshot,
+        "snapshot": name_snapshots(snapshots),
+        "snapshots": dict[str, JsonValue](snapshots),
     }
 
 

@@ -51,7 +51,7 @@ def exam_terms(services: LaboratoryServices, name: str) -> ExamTerms:
         identity = exam_identity(specification, services.strategies.folder(name) / MODEL_FILE)
     except OperationFailed as error:
         raise Conflict(error.message, reason=error.reason) from None
-    windows = sealed_windows(services.bars, specification, report.window.snapshot)
+    windows = sealed_windows(services.bars, specification, report.window.series_snapshots())
     design = services.strategies.read_json(name, "design.json") or {}
     designer = design.get("model")
     return ExamTerms(

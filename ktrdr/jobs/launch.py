@@ -27,13 +27,14 @@ def start_training(
     """Enqueue the training of a stored strategy.
 
     Raises:
-        NotFound: No such strategy, or no bars of its symbol and timeframe.
+        NotFound: No such strategy, or no bars of one of its symbols in its timeframe.
         InvalidInput: Something in it would know the future (`leak_found`).
         Conflict: It is being trained or backtested already (`strategy_busy`), or the bars have serious findings that
             nobody accepted (`market_findings`).
     """
     specification = strategies.read(strategy)
-    bars.research_series(specification.symbol, specification.timeframe)
+    for symbol in specification.symbols:
+        bars.research_series(symbol, specification.timeframe)
     refuse_leaking_strategy(specification, bars)
     refuse_busy_strategy(operations, strategy)
     payload = TrainingPayload(

@@ -1,7 +1,7 @@
 """Do a strategy's training and backtest again, in a workspace of its own, and compare every file with the stored one.
 
-The seed and the snapshot are the recorded ones, and so is what the verdict took from the trial ledger: its history, and
-the selection among the trials of that time, which the ledger of today cannot tell any more.
+The seed and the snapshots are the recorded ones, and so is what the verdict took from the trial ledger: its history,
+and the selection among the trials of that time, which the ledger of today cannot tell any more.
 """
 
 import json
@@ -54,7 +54,7 @@ def reproduce(document: dict[str, JsonValue], report: Report, stopwatch: Stopwat
     training = read_training_report(stored / TRAINING_FILES[-1])
     require_same_strategy(specification, training.strategy_sha256)
     for symbol in specification.market.symbols:
-        stores.bars.load_research(symbol, specification.timeframe, snapshot=training.snapshot)
+        stores.bars.load_research(symbol, specification.timeframe, snapshot=training.snapshot_of(symbol))
     machine = _read_machine(stored / MACHINE_FILE)
     device = _device_of_then(settings.device, machine)
     elsewhere = replace(settings, workspace=Path(request.attempt), artifacts=None, device=device)
@@ -67,6 +67,7 @@ def reproduce(document: dict[str, JsonValue], report: Report, stopwatch: Stopwat
             strategy=request.strategy,
             strategy_sha256=training.strategy_sha256,
             snapshot=training.snapshot,
+            snapshots=training.snapshots,
             seed=training.seed,
             operation_id=_TRIAL,
             attempt=str(again),

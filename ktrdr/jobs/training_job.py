@@ -19,11 +19,12 @@ _MOST_WORKERS = 4  # as many groups as the nulls have
 
 
 class TrainingJobRequest(BaseModel):
-    """What the worker asks of a training process. Hash and snapshot are those that the trial was opened with."""
+    """What the worker asks of a training process. Hash and snapshots are those that the trial was opened with."""
 
     strategy: str
     strategy_sha256: str
     snapshot: str
+    snapshots: dict[str, str] = {}  # by symbol; what an earlier version asked for knows one
     seed: int
     operation_id: str
     attempt: str
@@ -41,14 +42,19 @@ def train_in(settings: Settings, request: TrainingJobRequest, report: Report, st
     stores = open_job_stores(settings)
     specification = stores.strategies.read(request.strategy)
     require_same_strategy(specification, request.strategy_sha256)
-    bars = stores.bars.load_research(specification.symbol, specification.timeframe, snapshot=request.snapshot)
-    stopwatch.lap("job.read", {"bars": len(bars)})
+    series = [
+        stores.bars.load_research(
+            symbol, specification.timeframe, snapshot=request.snapshots.get(symbol, request.snapshot)
+        )
+        for symbol in specification.symbols
+    ]
+    stopwatch.lap("job.read", {"bars": sum(map(len, series))})
     memory = CheckpointFile(stores.checkpoints, request.operation_id, settings.checkpoint_interval_s)
     # A GPU takes one thing at a time.
     workers = min(len(os.sched_getaffinity(0)), _MOST_WORKERS) if device == CPU else 1
     outcome = train_strategy(
         specification,
-        bars,
+        series,
         seed=request.seed,
         on_progress=report,
         on_lap=stopwatch.lap,
@@ -57,7 +63,7 @@ def train_in(settings: Settings, request: TrainingJobRequest, report: Report, st
         workers=workers,
     )
     stopwatch.measure(samples=stopwatch.amount("training.fit", "samples"), training_s=stopwatch.seconds("training.fit"))
-    write_training(Path(request.attempt), outcome, bars)
+    write_training(Path(request.attempt), outcome, series)
     stopwatch.lap("job.write")
     return {
         "accuracy": outcome.report.accuracy,

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -29,6 +29,14 @@ def hash_bars(bars: Bars) -> str:
             digest.update(f"{name}\n".encode())
             digest.update(np.ascontiguousarray(column).astype(column.dtype.newbyteorder("<"), copy=False).data)
     return digest.hexdigest()
+
+
+def name_snapshots(snapshots: Mapping[str, str]) -> str:
+    """Return the one name of the series of some symbols: of one its own snapshot, of several a hash over theirs."""
+    if len(snapshots) == 1:
+        return next(iter(snapshots.values()))
+    lines = "".join(f"{symbol} {snapshots[symbol]}\n" for symbol in sorted(snapshots))
+    return hashlib.sha256(f"ktrdr series 1\n{lines}".encode()).hexdigest()
 
 
 def encode_bars(bars: Bars) -> bytes:

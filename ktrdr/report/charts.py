@@ -39,7 +39,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """One test block: its bars, and the trades in it.
+    """One test block: the bars of one symbol, and its trades in it.
 
     Attributes:
         fold: Its number.
@@ -51,6 +51,7 @@ class Block:
         entry_price: float64 (m,).
         exit_price: float64 (m,).
         net: float64 (m,), profit after costs.
+        symbol: The instrument.
     """
 
     fold: int
@@ -62,6 +63,7 @@ class Block:
     entry_price: FloatArray
     exit_price: FloatArray
     net: FloatArray
+    symbol: str
 
 
 def equity_chart(curve: Curve) -> Markup:
@@ -113,8 +115,8 @@ def trades_chart(block: Block) -> Markup:
     if len(shown) < len(block.net):
         words += f" The {len(shown)} with the largest profit or loss are marked."
     height = 300
-    title = f"Fold {block.fold}: bars and trades"
-    drawing = Drawing(WIDTH, height, key=f"trades-{block.fold}", title=title, description=words)
+    title = f"Fold {block.fold}: bars and trades of {block.symbol}"
+    drawing = Drawing(WIDTH, height, key=f"{block.symbol}-trades-{block.fold}", title=title, description=words)
     fills = np.concatenate([block.entry_price[shown], block.exit_price[shown]])
     scale = spanning(np.concatenate([block.prices[:, 2], block.prices[:, 1], fills]), height - 30, _TOP)
     marks = round_marks(scale.low, scale.high, 6)

@@ -37,7 +37,7 @@ class ReportContents:
         assessment: assessment.json.
         curve: Of equity.parquet.
         trades: trades.parquet.
-        blocks: Test blocks with their bars; empty where those bars are not stored any more.
+        blocks: Test blocks of each symbol with their bars, by fold; empty where those bars are not stored any more.
         fuzzy_sets: Of the final model, fitted on the research window; those of the file before a training.
         trouble: What could not be read, and what to do about it.
     """
@@ -78,8 +78,10 @@ def gather_contents(strategies: StrategyStore, bars: BarStore, name: str) -> Rep
                 equity, trades = _read_results(folder)
                 curve = _curve(equity, backtest.window.initial_equity)
                 window = backtest.window
-                series = bars.load_research(window.symbol, window.timeframe, snapshot=window.snapshot)
-                blocks = _blocks(series, equity, trades)
+                for symbol, snapshot in window.series_snapshots().items():
+                    series = bars.load_research(symbol, window.timeframe, snapshot=snapshot)
+                    blocks += _blocks(series, equity, trades)
+                blocks = tuple(sorted(blocks, key=lambda block: block.fold))
         except (OperationFailed, NotFound, WorkspaceUnusable) as error:
             trouble.append(error.message)
         return ReportContents(
@@ -121,6 +123,8 @@ def _blocks(bars: Bars, equity: pl.DataFrame, trades: pl.DataFrame) -> tuple[Blo
         opened = _epoch_ms(equity.filter(pl.col("fold") == fold)["timestamp"])
         first, stop = np.searchsorted(bars.timestamp, [opened[0], opened[-1] + 1])
         own = trades.filter(pl.col("fold") == fold)
+        if "symbol" in own.columns:  # files of earlier versions know one symbol
+            own = own.filter(pl.col("symbol") == bars.symbol)
         blocks.append(
             Block(
                 fold=int(fold),
@@ -132,6 +136,7 @@ def _blocks(bars: Bars, equity: pl.DataFrame, trades: pl.DataFrame) -> tuple[Blo
                 entry_price=own["entry_price"].to_numpy(),
                 exit_price=own["exit_price"].to_numpy(),
                 net=own["net"].to_numpy(),
+                symbol=bars.symbol,
             )
         )
     return tuple(blocks)

@@ -31,6 +31,7 @@ from ktrdr.strategy.wording import did_you_mean, is_number, shown
 MAXIMUM_INDICATORS = 12
 MAXIMUM_FUZZY_SETS = 16
 MAXIMUM_SETS_PER_INPUT = 9
+MAXIMUM_SYMBOLS = 20
 
 # Read by pydantic's engine, where $ is the very end; with Python's `re` use fullmatch.
 NAME_PATTERN = r"^[a-z][a-z0-9_]{2,63}$"
@@ -67,23 +68,25 @@ class Section(BaseModel):
 
 
 class MarketSpecification(Section):
-    """What is traded: one symbol on one timeframe."""
+    """What is traded: up to 20 symbols on one timeframe, each with an equal share. Their order means nothing."""
 
-    symbols: tuple[Symbol, ...]
+    symbols: Annotated[tuple[Symbol, ...], Field(max_length=MAXIMUM_SYMBOLS)]
     timeframe: Timeframe
 
     @field_validator("symbols")
     @classmethod
-    def _exactly_one(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+    def _each_once(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
         if not symbols:
-            raise PydanticCustomError("fault", "empty; name exactly one symbol")
-        if len(symbols) > 1:
-            raise PydanticCustomError(
-                "fault",
-                "found {n} symbols; a strategy on several symbols is not available yet, name exactly one",
-                {"n": len(symbols)},
-            )
-        return symbols
+            raise PydanticCustomError("fault", "empty; name at least one symbol")
+        by_key: dict[str, str] = {}
+        for place, symbol in enumerate(symbols):
+            first = by_key.setdefault(market_series.symbol_key(symbol), symbol)
+            if symbol in symbols[:place]:
+                raise PydanticCustomError("fault", "found {symbol} twice; name each once", {"symbol": repr(symbol)})
+            if first != symbol:
+                found = {"symbol": repr(symbol), "first": repr(first)}
+                raise PydanticCustomError("fault", "{symbol} is another spelling of {first}; name each once", found)
+        return tuple(sorted(symbols))
 
 
 class IndicatorSpecification(Section):

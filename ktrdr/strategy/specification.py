@@ -87,9 +87,14 @@ class StrategySpecification(Section):
         return self
 
     @property
-    def symbol(self) -> str:
-        """The one symbol that the strategy trades."""
-        return self.market.symbols[0]
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols that the strategy trades, sorted."""
+        return self.market.symbols
+
+    @property
+    def symbols_text(self) -> str:
+        """Their names, separated by a comma and a space."""
+        return ", ".join(self.market.symbols)
 
     @property
     def timeframe(self) -> Timeframe:

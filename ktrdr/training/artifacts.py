@@ -1,5 +1,6 @@
 """The files that a training leaves in a strategy's folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
@@ -13,10 +14,11 @@ FITTED_PREDICTIONS_FILE = "fitted_predictions.parquet"
 MACHINE_FILE = "machine.json"
 
 
-def write_training(folder: Path, outcome: TrainingOutcome, bars: Bars) -> None:
+def write_training(folder: Path, outcome: TrainingOutcome, bars: Bars | Sequence[Bars]) -> None:
     """Write the model, both files of predictions, machine.json and, last, training.json.
 
     Equal outcomes give equal bytes. machine.json says what their last digits rest on: device, processor, libraries.
+    `bars` are those that were trained on, of all symbols.
     """
     write_bytes_atomically(folder / MODEL_FILE, outcome.model.to_safetensors())
     write_bytes_atomically(folder / PREDICTIONS_FILE, outcome.predictions.to_parquet(bars))

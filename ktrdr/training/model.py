@@ -30,7 +30,7 @@ class ModelDescription(BaseModel):
 
     Attributes:
         strategy_sha256: Names the specification.
-        snapshot: Names the bars.
+        snapshot: Names the bars; of several symbols, as `name_snapshots` names theirs.
         seed: What all randomness of the training derives from.
         n_seeds: Networks whose probabilities are averaged.
         model: The network, as the strategy describes it.
@@ -40,6 +40,7 @@ class ModelDescription(BaseModel):
         accuracy: 0..1 on them, mean over seeds.
         loss: Cross-entropy there, nats.
         best_epochs: Epoch whose weights were kept, per seed.
+        snapshots: The series of every symbol; empty in files of earlier versions, which know one symbol.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +56,11 @@ class ModelDescription(BaseModel):
     accuracy: float
     loss: float
     best_epochs: tuple[int, ...]
+    snapshots: dict[str, str] = {}
+
+    def snapshot_of(self, symbol: str) -> str:
+        """Return what names the bars of one of the symbols."""
+        return self.snapshots.get(symbol, self.snapshot)
 
 
 class _Metadata(BaseModel):

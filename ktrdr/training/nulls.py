@@ -13,6 +13,7 @@ from ktrdr.networks.chance import NetworkKey
 from ktrdr.networks.fit import FitRows, FitSettings, NetworkTask, fit_stack
 from ktrdr.networks.stack import NetworkStack
 from ktrdr.training.parts import TrainingPart
+from ktrdr.training.pool import PoolRows
 from ktrdr.training.report import CircularShifts, MajorityClass, Nulls
 from ktrdr.training.splits import RowArray
 
@@ -29,6 +30,7 @@ def measure_nulls(
     labels: Labels,
     settings: FitSettings,
     *,
+    pool: PoolRows,
     n_shifts: int,
     seed: int,
     workers: int,
@@ -49,6 +51,7 @@ def measure_nulls(
         rows: Bars with features and a label, ascending.
         labels: Of all bars.
         settings: The recipe.
+        pool: Whose rows they are; the labels of all symbols are turned by the same time.
         n_shifts: Shifts to fit, >= 1; with fewer than 19 no percentile is as strict as its level says.
         seed: What the offsets and the networks derive from.
         workers: Groups of networks fitted at the same time; the result does not depend on it.
@@ -58,18 +61,18 @@ def measure_nulls(
     Raises:
         OperationFailed: `training_diverged`.
     """
-    fitter = _ShiftFitter(stack, folds, rows, labels, settings, seed)
+    fitter = _ShiftFitter(stack, folds, rows, labels, settings, pool, seed)
     firsts = range(len(known), n_shifts, _SHIFTS_AT_ONCE)
     groups = [range(first, min(first + _SHIFTS_AT_ONCE, n_shifts)) for first in firsts]
     accuracies = [*known]
     # Each thread with one of PyTorch's: two of those in one thread wait for each other at every small product.
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    threads = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     try:
-        for of_group in pool.map(fitter.accuracies, groups):
+        for of_group in threads.map(fitter.accuracies, groups):
             accuracies += of_group
             on_shifts(tuple(accuracies))
     finally:
-        pool.shutdown(cancel_futures=True)  # whoever is interrupted does not wait for groups that have not begun
+        threads.shutdown(cancel_futures=True)  # whoever is interrupted does not wait for groups that have not begun
     return Nulls(
         majority_class=MajorityClass(
             accuracy=sum(max(part.base_rate, 1 - part.base_rate) for part in folds) / len(folds)
@@ -91,6 +94,7 @@ class _ShiftFitter:
     rows: RowArray
     labels: Labels
     settings: FitSettings
+    pool: PoolRows
     seed: int
 
     def accuracies(self, shifts: range) -> list[float]:
@@ -102,13 +106,15 @@ class _ShiftFitter:
                 place = (_PLACE, shift, number)
                 bits = np.random.PCG64(np.random.SeedSequence(self.seed, spawn_key=place))
                 tasks.append(NetworkTask(f"shift {shift + 1} of {part.name}", NetworkKey(self.seed, place), len(parts)))
-                parts.append(shift_labels(part, self.rows, self.labels, np.random.Generator(bits)))
+                parts.append(shift_labels(part, self.rows, self.labels, np.random.Generator(bits), pool=self.pool))
         state = fit_stack(self.stack, parts, tasks, self.settings, on_epoch=lambda state: None)
         by_shift = state.best_accuracy.reshape(len(shifts), len(self.folds))
         return [float(of_folds.mean()) for of_folds in by_shift]
 
 
-def shift_labels(part: TrainingPart, rows: RowArray, labels: Labels, generator: np.random.Generator) -> FitRows:
+def shift_labels(
+    part: TrainingPart, rows: RowArray, labels: Labels, generator: np.random.Generator, *, pool: PoolRows
+) -> FitRows:
     """Return the part's rows with labels turned around it by an offset beyond its longest label.
 
     The purged rows between the fitted and the validation ones turn too: without them the two would come closer.
@@ -116,10 +122,12 @@ def shift_labels(part: TrainingPart, rows: RowArray, labels: Labels, generator: 
     fitted, validation = part.training.fitted, part.training.validation
     first, last = np.searchsorted(rows, (fitted[0], validation[-1]))
     span = rows[first : last + 1]
-    reach = int((labels.end[span] - span).max()) + 1
-    nearest = min(reach, len(span) // 2)
-    offset = int(generator.integers(nearest, len(span) - nearest, endpoint=True))
-    turned = np.roll(labels.value[span].astype(np.float32), offset)
+    moment = pool.moment
+    n_moments = len(np.unique(moment[span]))
+    reach = int((moment[labels.end[span]] - moment[span]).max()) + 1
+    nearest = min(reach, n_moments // 2)
+    offset = int(generator.integers(nearest, n_moments - nearest, endpoint=True))
+    turned = pool.turn(span, labels.value[span].astype(np.float32), offset)
     return replace(
         part.rows,
         fitted_targets=turned[np.searchsorted(span, fitted)],

@@ -1,6 +1,7 @@
 """Probabilities bar by bar: predictions.parquet of the test blocks, fitted_predictions.parquet of the fitted rows."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from ktrdr.errors import OperationFailed
 from ktrdr.market.bars import Bars
+from ktrdr.training.pool import gather_rows
 
 _TIMESTAMP = pl.Datetime("ms", "UTC")
 
@@ -22,7 +24,8 @@ class Predictions:
     between its first and its last one; these serve to measure what a strategy does where it learned, nothing else.
 
     Attributes:
-        bar_index: int64 (m,), the bar at whose close the prediction is known.
+        bar_index: int64 (m,), the bar at whose close the prediction is known; as a training gives them out, the row of
+            its pool, which of one symbol is the bar.
         fold: int8 (m,), 1..5: the fold whose networks made it.
         probability: float64 (m,), of class 1 (a rise, or a trade that wins), mean over seeds.
     """
@@ -48,11 +51,18 @@ class Predictions:
             found.append(probability)
         return found
 
-    def to_parquet(self, bars: Bars) -> bytes:
-        """Return the file: columns timestamp (bar open, UTC), fold, probability."""
+    def to_parquet(self, bars: Bars | Sequence[Bars]) -> bytes:
+        """Return the file: columns symbol, timestamp (bar open, UTC), fold, probability.
+
+        Args:
+            bars: What was trained on, of all symbols in any order.
+        """
+        rows = gather_rows(bars)
+        symbols = np.array([each.symbol for each in rows.series])
         frame = pl.DataFrame(
             {
-                "timestamp": pl.Series(bars.timestamp[self.bar_index], dtype=pl.Int64).cast(_TIMESTAMP),
+                "symbol": pl.Series(symbols[rows.place[self.bar_index]], dtype=pl.String),
+                "timestamp": pl.Series(rows.timestamp[self.bar_index], dtype=pl.Int64).cast(_TIMESTAMP),
                 "fold": pl.Series(self.fold, dtype=pl.Int8),
                 "probability": pl.Series(self.probability, dtype=pl.Float64),
             }
@@ -63,24 +73,43 @@ class Predictions:
 
 
 def read_predictions(path: Path, bars: Bars) -> Predictions:
-    """Read what `Predictions.to_parquet` wrote for the same bars.
+    """Read what `Predictions.to_parquet` wrote of one symbol, for the same bars; raises as `read_all_predictions`."""
+    return read_all_predictions(path, [bars])[0]
+
+
+def read_all_predictions(path: Path, series: Sequence[Bars]) -> list[Predictions]:
+    """Read what `Predictions.to_parquet` wrote, for the same bars: the predictions of each symbol's own bars.
+
+    A file of an earlier version names no symbol; it is read as of the one symbol asked for.
 
     Raises:
         OperationFailed: `predictions_unusable`: the file is unreadable, or of other bars than these.
     """
     try:
         frame = pl.read_parquet(path)
-        timestamp = frame["timestamp"].cast(_TIMESTAMP).cast(pl.Int64).to_numpy()
-        fold = frame["fold"].cast(pl.Int8).to_numpy()
-        probability = frame["probability"].cast(pl.Float64).to_numpy()
+        if "symbol" not in frame.columns and len(series) == 1:
+            frame = frame.with_columns(symbol=pl.lit(series[0].symbol))
+        columns = (pl.col("timestamp").cast(_TIMESTAMP).cast(pl.Int64), pl.col("fold").cast(pl.Int8))
+        frame = frame.select(pl.col("symbol"), *columns, pl.col("probability").cast(pl.Float64))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise _unusable(path, str(error)) from error
+    by_symbol = frame.partition_by("symbol", as_dict=True, include_key=False)
+    strange = sorted({str(symbol) for (symbol,) in by_symbol} - {bars.symbol for bars in series})
+    if strange:
+        raise _unusable(path, f"it holds predictions of {', '.join(strange)} too")
+    return [_of_bars(path, by_symbol.get((bars.symbol,), frame.clear()), bars) for bars in series]
+
+
+def _of_bars(path: Path, frame: pl.DataFrame, bars: Bars) -> Predictions:
+    timestamp = frame["timestamp"].to_numpy()
     bar_index = np.searchsorted(bars.timestamp, timestamp)
     known = np.append(bars.timestamp, -1)[bar_index] == timestamp
+    if len(frame) == 0:
+        raise _unusable(path, f"it holds none of {bars.symbol}")
     if not known.all():
         found = f"{np.count_nonzero(~known)} of its {len(known)} rows are of no bar in snapshot {bars.snapshot}"
         raise _unusable(path, found)
-    return Predictions(bar_index, fold, probability)
+    return Predictions(bar_index, frame["fold"].to_numpy(), frame["probability"].to_numpy())
 
 
 def _unusable(path: Path, found: str) -> OperationFailed:

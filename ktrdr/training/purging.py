@@ -1,6 +1,7 @@
 """The purge, asserted on the rows that are really used: what a split may hold, and where it breaks that."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,19 @@ class Leak:
         return f"{self.place} at bar {self.bar}: {self.finding}"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class RowTimes:
+    """When the rows of a training table are, by the clock: rows of several symbols cannot be compared by number.
+
+    Attributes:
+        opened: int64 (n_rows,), when the row's bar opens, epoch ms UTC.
+        label_known: int64 (n_rows,), when the last bar that its label looks at is complete; -1 without label.
+    """
+
+    opened: NDArray[np.int64]
+    label_known: NDArray[np.int64]
+
+
 def find_split_leak(
     name: str,
     training: TrainingRows,
@@ -34,6 +48,7 @@ def find_split_leak(
     label_end: NDArray[np.int64],
     first_row: int,
     test_start: int,
+    times: RowTimes | None = None,
 ) -> Leak | None:
     """Return the first row of a training part that it must not hold, None where it is clean.
 
@@ -43,7 +58,16 @@ def find_split_leak(
         label_end: For every bar, the last bar its label looks at; -1 without label.
         first_row: First bar at which every feature is known.
         test_start: First bar that training must not see; the number of bars where there is no test.
+        times: Of all rows, where they are of several symbols; the split must hold by the clock too then.
     """
+    return _find_by_row(name, training, label_end, first_row, test_start) or (
+        None if times is None else _find_by_clock(name, training, times, test_start)
+    )
+
+
+def _find_by_row(
+    name: str, training: TrainingRows, label_end: NDArray[np.int64], first_row: int, test_start: int
+) -> Leak | None:
     parts = {"fitted rows": training.fitted, "validation rows": training.validation}
     for part, rows in parts.items():
         place = f"{name}, {part}"
@@ -67,15 +91,40 @@ def find_split_leak(
     )
 
 
+def _find_by_clock(name: str, training: TrainingRows, times: RowTimes, test_start: int) -> Leak | None:
+    opened, known = times.opened, times.label_known
+    limits = [("fitted rows", training.fitted, "the test block", opened[test_start:])]
+    limits.append(("validation rows", training.validation, "the test block", opened[test_start:]))
+    limits.append(("fitted rows", training.fitted, "validation", opened[training.validation]))
+    for part, rows, what, later in limits:
+        if len(later) == 0:
+            continue
+        start = int(later.min())
+        begins = f"{what} begins at {datetime.fromtimestamp(start / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+        place = f"{name}, {part}"
+        leak = _first(place, rows, opened[rows] >= start, f"it opens no earlier than that: {begins}") or (
+            _first(place, rows, known[rows] > start, f"its label is known only later: {begins}")
+        )
+        if leak is not None:
+            return leak
+    return None
+
+
 def require_purged(
-    name: str, training: TrainingRows, *, label_end: NDArray[np.int64], first_row: int, test_start: int
+    name: str,
+    training: TrainingRows,
+    *,
+    label_end: NDArray[np.int64],
+    first_row: int,
+    test_start: int,
+    times: RowTimes | None = None,
 ) -> None:
     """Return if a training part is clean; arguments as for `find_split_leak`.
 
     Raises:
         OperationFailed: `leak_found`, with its place.
     """
-    leak = find_split_leak(name, training, label_end=label_end, first_row=first_row, test_start=test_start)
+    leak = find_split_leak(name, training, label_end=label_end, first_row=first_row, test_start=test_start, times=times)
     if leak is not None:
         raise OperationFailed(
             f"training would see the future: {leak}. The fault is in ktrdr and not in the strategy; please report it",

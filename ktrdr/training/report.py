@@ -213,8 +213,9 @@ class TrainingReport(_Section):
             reaches past the last bar, or the price ended where it entered.
         rules: What the final model has learned; null in files of earlier versions.
         seed: What all randomness of the training derives from.
-        snapshot: Names the bars.
+        snapshot: Names the bars; of several symbols, as `name_snapshots` names theirs.
         strategy_sha256: Names the specification.
+        snapshots: The series of every symbol; empty in files of earlier versions, which know one symbol.
     """
 
     accuracy: FiniteFloat
@@ -230,6 +231,11 @@ class TrainingReport(_Section):
     seed: int
     snapshot: str
     strategy_sha256: str
+    snapshots: dict[str, str] = {}
+
+    def snapshot_of(self, symbol: str) -> str:
+        """Return what names the bars of one of the symbols."""
+        return self.snapshots.get(symbol, self.snapshot)
 
 
 def read_training_report(path: Path) -> TrainingReport:

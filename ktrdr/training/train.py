@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ktrdr.errors import InvalidInput, OperationFailed
-from ktrdr.features.inputs import FeatureInputs, compute_inputs
-from ktrdr.labels.label import Labels, make_labels
 from ktrdr.market.bars import Bars
 from ktrdr.networks.chance import NetworkKey
 from ktrdr.networks.fit import FitSettings, FitState, NetworkTask, fit_stack, start_state
@@ -22,6 +21,7 @@ from ktrdr.training.model import ModelDescription, TrainedModel
 from ktrdr.training.network import column_names, make_stack
 from ktrdr.training.nulls import N_SHIFTS, measure_nulls
 from ktrdr.training.parts import TrainingPart, prepare_part
+from ktrdr.training.pool import Pool, PoolRows, compute_pool
 from ktrdr.training.predictions import Predictions
 from ktrdr.training.purging import require_purged
 from ktrdr.training.report import (
@@ -97,7 +97,7 @@ class TrainingOutcome:
 
 def train_strategy(
     specification: StrategySpecification,
-    bars: Bars,
+    bars: Bars | Sequence[Bars],
     *,
     seed: int,
     on_progress: ProgressCallback,
@@ -112,7 +112,7 @@ def train_strategy(
 
     Args:
         specification: The strategy.
-        bars: Its research bars.
+        bars: Its research bars; of several symbols in any order, for which one network learns of all.
         seed: What all randomness derives from; >= 0.
         on_progress: Called with a percentage (0..100) and a text, once an epoch and a few times more.
         on_lap: Called with the name of each part of the work and its figures when it ends.
@@ -125,66 +125,58 @@ def train_strategy(
 
     Raises:
         InvalidInput: `seed` is negative.
-        OperationFailed: The strategy cannot be trained on these bars: `too_few_bars`, `no_labels`,
-            `single_class_labels`, `constant_prices`, `fuzzy_set_degenerate`, `fuzzy_set_empty`, `training_diverged`;
-            `leak_found`, a fault of ours.
+        OperationFailed: The strategy cannot be trained on these bars: `too_few_bars`, `no_common_time`,
+            `no_labels`, `single_class_labels`, `constant_prices`, `fuzzy_set_degenerate`, `fuzzy_set_empty`,
+            `training_diverged`; `leak_found`, a fault of ours.
     """
     if seed < 0:
         raise InvalidInput(f"need a seed >= 0, was {seed!r}", reason="invalid_seed")
     on_progress(0.0, "computing features and labels")
-    inputs = compute_inputs(specification, bars)
-    labels = make_labels(specification, bars)
-    rows = usable_rows(inputs, labels)
-    on_lap("training.features", {"bars": len(bars), "inputs": len(inputs.names), "rows": len(rows)})
-    folds, parts = _prepare_parts(specification, bars, inputs, labels, rows, on_lap)
+    pool = compute_pool(specification, bars)
+    rows = usable_rows(pool.inputs, pool.labels)
+    on_lap("training.features", {"bars": len(pool.rows), "inputs": len(pool.inputs.names), "rows": len(rows)})
+    folds, parts = _prepare_parts(specification, pool, rows, on_lap)
     stack = make_stack(specification.model, parts[-1].encoder)
     machine = machine_identity(threads, device)
-    fit = _Fit(stack, parts, specification, seed, n_shifts, bars.snapshot, machine, memory or NoMemory())
+    fit = _Fit(stack, parts, specification, seed, n_shifts, pool.rows.snapshot, machine, memory or NoMemory())
     with torch_runtime(threads):
         fitted = fit.run(on_progress, on_lap)
-        nulls = fit.measure_nulls(fitted, rows, labels, workers, on_progress, on_lap)
+        nulls = fit.measure_nulls(fitted, rows, pool, workers, on_progress, on_lap)
         on_progress(_PERCENT_AFTER_NULLS, "predicting the test blocks")
         predictor = FoldPredictor(specification.model, stack, parts[:-1], fitted.state, specification.training.seeds)
-        predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(inputs)
+        predictions, fitted_predictions = predictor.test_blocks(), predictor.fitted_rows(pool.inputs)
         final_networks = fitted.state.best_parameters[-specification.training.seeds :]
-        rules = read_rules(specification, stack, parts[-1], final_networks, inputs)
+        rules = read_rules(specification, stack, parts[-1], final_networks, pool.inputs)
         findings = _Findings(nulls, predictor.calibration(), rules)
         on_lap("training.predict", {"folds": len(folds), "rules": len(rules.rules)})
-    report = _report(specification, bars, folds, parts, fitted.state, inputs, labels, seed=seed, findings=findings)
-    model = _final_model(stack, specification, bars, parts[-1], fitted.state, seed)
+    report = _report(specification, pool, folds, parts, fitted.state, seed=seed, findings=findings)
+    model = _final_model(stack, specification, pool.rows, parts[-1], fitted.state, seed)
     on_lap("training.report", {})
     on_progress(100.0, "trained")
     return TrainingOutcome(report, predictions, fitted_predictions, model, machine)
 
 
 def _prepare_parts(
-    specification: StrategySpecification,
-    bars: Bars,
-    inputs: FeatureInputs,
-    labels: Labels,
-    rows: RowArray,
-    on_lap: LapCallback,
+    specification: StrategySpecification, pool: Pool, rows: RowArray, on_lap: LapCallback
 ) -> tuple[list[Fold], list[TrainingPart]]:
     """Return the folds and their training parts, followed by the part of the final model."""
-    folds = walk_forward(rows, labels.end, block_bounds(bars.timestamp, int(bars.known_at[-1])))
+    inputs, labels, timestamp = pool.inputs, pool.labels, pool.rows.timestamp
+    times = pool.times if len(pool.rows.series) > 1 else None
+    require = partial(require_purged, label_end=labels.end, first_row=inputs.first_row, times=times)
+    folds = walk_forward(rows, labels.end, block_bounds(timestamp, pool.rows.end), timestamp=timestamp)
     parts = []
     for fold in folds:
         test_bars = np.arange(max(fold.test_start, inputs.first_row), fold.test_stop)
         name = f"fold {fold.index}"
-        require_purged(
-            name, fold.training, label_end=labels.end, first_row=inputs.first_row, test_start=fold.test_start
-        )
+        require(name, fold.training, test_start=fold.test_start)
         part = prepare_part(specification, inputs, labels, name=name, training=fold.training, test_bars=test_bars)
-        if len(test_bars) == 0:  # asked last: where the warm-up reaches this far, the training part is empty too
-            raise OperationFailed(
-                f"the test block of {name} holds no bar and at least 1 is needed: one sixth of the research "
-                "window's calendar time is without bars; import a series without such a gap",
-                reason="too_few_bars",
-            )
+        # Asked last: where the warm-up reaches this far, the training part is empty too.
+        _require_test_bars(name, pool.rows, test_bars)
         parts.append(part)
         on_lap("training.fold", {"fold": fold.index, **_row_counts(part)})
-    training = split_training_part(rows, labels.end, len(bars))
-    require_purged("the final model", training, label_end=labels.end, first_row=inputs.first_row, test_start=len(bars))
+    n_rows = len(pool.rows)
+    training = split_training_part(rows, labels.end, n_rows, timestamp=timestamp)
+    require("the final model", training, test_start=n_rows)
     no_bars = np.empty(0, dtype=np.intp)
     final = prepare_part(specification, inputs, labels, name="the final model", training=training, test_bars=no_bars)
     on_lap("training.final_part", _row_counts(final))
@@ -192,6 +184,17 @@ def _prepare_parts(
     # A rare set may be empty in one fold; one that is empty in all of them is a mistake in the file.
     final.encoder.refuse_empty_sets(inputs, np.unique(np.concatenate([part.training.fitted for part in parts])))
     return folds, parts
+
+
+def _require_test_bars(name: str, rows: PoolRows, test_bars: RowArray) -> None:
+    present = np.unique(rows.place[test_bars])
+    absent = [bars.symbol for place, bars in enumerate(rows.series) if place not in present]
+    if absent:
+        raise OperationFailed(
+            f"the test block of {name} holds no bar of {', '.join(absent)} and at least 1 is needed: one sixth of the "
+            "research window's calendar time is without bars; import a series without such a gap",
+            reason="too_few_bars",
+        )
 
 
 def _row_counts(part: TrainingPart) -> dict[str, int]:
@@ -284,7 +287,7 @@ class _Fit:
         self,
         fitted: _Fitted,
         rows: RowArray,
-        labels: Labels,
+        pool: Pool,
         workers: int,
         on_progress: ProgressCallback,
         on_lap: LapCallback,
@@ -305,8 +308,9 @@ class _Fit:
             self.stack,
             folds,
             rows,
-            labels,
+            pool.labels,
             self._settings(),
+            pool=pool.rows,
             seed=self.seed,
             n_shifts=self.n_shifts,
             workers=workers,
@@ -329,12 +333,10 @@ class _Findings:
 
 def _report(
     specification: StrategySpecification,
-    bars: Bars,
+    pool: Pool,
     folds: Sequence[Fold],
     parts: Sequence[TrainingPart],
     state: FitState,
-    inputs: FeatureInputs,
-    labels: Labels,
     *,
     seed: int,
     findings: _Findings,
@@ -342,24 +344,26 @@ def _report(
     by_part = (len(parts), specification.training.seeds)
     accuracy = state.best_accuracy.reshape(by_part)[: len(folds)]
     loss = state.best_loss.reshape(by_part)[: len(folds)]
-    all_rows = np.arange(inputs.first_row, len(bars))
+    first_row = pool.inputs.first_row
+    all_rows = np.arange(first_row, len(pool.rows))
     return TrainingReport(
         accuracy=float(accuracy.mean()),
         final_loss=float(loss.mean()),
         accuracy_sd=_deviation_over_seeds(accuracy),
         final_loss_sd=_deviation_over_seeds(loss),
         folds=[
-            _fold_report(bars, fold, part, state, specification.training.seeds)
+            _fold_report(pool.rows, fold, part, state, specification.training.seeds)
             for fold, part in zip(folds, parts[:-1], strict=True)
         ],
         nulls=findings.nulls,
         calibration=findings.calibration,
-        coverage=parts[-1].encoder.coverage(inputs, all_rows),
-        unlabelled_rows=int((labels.value[inputs.first_row :] < 0).sum()),
+        coverage=parts[-1].encoder.coverage(pool.inputs, all_rows),
+        unlabelled_rows=int((pool.labels.value[first_row:] < 0).sum()),
         rules=findings.rules,
         seed=seed,
-        snapshot=bars.snapshot,
+        snapshot=pool.rows.snapshot,
         strategy_sha256=specification.sha256(),
+        snapshots=pool.rows.snapshots,
     )
 
 
@@ -369,16 +373,16 @@ def _deviation_over_seeds(by_fold_and_seed: NDArray[np.float64]) -> float:
     return float(per_seed.std(ddof=1)) if len(per_seed) > 1 else 0.0
 
 
-def _fold_report(bars: Bars, fold: Fold, part: TrainingPart, state: FitState, n_seeds: int) -> FoldReport:
+def _fold_report(rows: PoolRows, fold: Fold, part: TrainingPart, state: FitState, n_seeds: int) -> FoldReport:
     networks = slice((fold.index - 1) * n_seeds, fold.index * n_seeds)
     training = part.training
     return FoldReport(
         fold=fold.index,
         rows=RowCounts(fitted=len(training.fitted), validation=len(training.validation), test=len(part.test_bars)),
         dates=FoldDates(
-            fitted=_span(bars, training.fitted),
-            validation=_span(bars, training.validation),
-            test=_span(bars, part.test_bars),
+            fitted=_span(rows, training.fitted),
+            validation=_span(rows, training.validation),
+            test=_span(rows, part.test_bars),
         ),
         purged=PurgedCounts(
             before_test=training.purged_before_test, before_validation=training.purged_before_validation
@@ -391,15 +395,15 @@ def _fold_report(bars: Bars, fold: Fold, part: TrainingPart, state: FitState, n_
     )
 
 
-def _span(bars: Bars, rows: RowArray) -> tuple[datetime, datetime]:
-    first, last = (datetime.fromtimestamp(int(bars.timestamp[row]) / 1000, UTC) for row in rows[[0, -1]])
+def _span(rows: PoolRows, part: RowArray) -> tuple[datetime, datetime]:
+    first, last = (datetime.fromtimestamp(int(rows.timestamp[row]) / 1000, UTC) for row in part[[0, -1]])
     return first, last
 
 
 def _final_model(
     stack: NetworkStack,
     specification: StrategySpecification,
-    bars: Bars,
+    rows: PoolRows,
     part: TrainingPart,
     state: FitState,
     seed: int,
@@ -407,7 +411,8 @@ def _final_model(
     n_seeds = specification.training.seeds
     description = ModelDescription(
         strategy_sha256=specification.sha256(),
-        snapshot=bars.snapshot,
+        snapshot=rows.snapshot,
+        snapshots=rows.snapshots,
         seed=seed,
         n_seeds=n_seeds,
         model=specification.model,

@@ -74,7 +74,7 @@ def test_twenty_cycles_in_a_row_have_at_least_fifteen_kinds_of_indicators_and_no
         grown_from = desk.strategies.read_json(name, "design.json")["parent_strategies"]
         parents += len(grown_from)
         for parent in map(desk.strategies.read, grown_from):
-            assert (parent.symbol, parent.timeframe) == (strategy.symbol, strategy.timeframe)
+            assert parent.market == strategy.market
             assert set(parent.indicators) == set(strategy.indicators)
             periods = [
                 (value, parent.indicators[identifier].parameters[key])
@@ -82,7 +82,7 @@ def test_twenty_cycles_in_a_row_have_at_least_fifteen_kinds_of_indicators_and_no
                 for key, value in each.parameters.items()
             ]
             assert all(0.3 < value / old < 3 for value, old in periods), (name, periods)
-        bars = desk.bars.load_research(strategy.symbol, strategy.timeframe)
+        bars = desk.bars.load_research(strategy.symbols[0], strategy.timeframe)
         rows_of_first_block = len(bars) // 6 - compute_inputs(strategy, bars).first_row
         assert rows_of_first_block - 2 * strategy.labels.horizon >= 250, name
         end_cycle(desk, name, rng)
@@ -141,7 +141,7 @@ def test_what_a_brief_names_is_followed_and_what_was_understood_is_said(desk, br
         strategy = desk.strategies.read(name)
         facts = {
             "family": name.partition("_")[0],
-            "symbol": strategy.symbol,
+            "symbol": strategy.symbols_text,
             "timeframe": strategy.timeframe,
             "direction": strategy.decision.direction,
         }

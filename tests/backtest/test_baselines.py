@@ -10,6 +10,7 @@ from ktrdr.backtest.engine import simulate, simulate_turned
 from ktrdr.backtest.engine_inputs import prepare_engine
 from ktrdr.backtest.market_beta import measure_market_betas
 from ktrdr.backtest.outcome import INITIAL_EQUITY
+from ktrdr.backtest.portfolio import TradedSeries, prepare_portfolio
 from ktrdr.backtest.run import run_backtest
 from ktrdr.market.costs import CostModel
 
@@ -59,7 +60,8 @@ def test_random_entries_keep_directions_and_holding_and_lose_the_timing():
     strategy = specification(decision={"direction": "long"}, risk={})
     inputs = prepare_engine(strategy, bars, probability, fold, FREE)
     own = simulate(inputs.market, inputs.rules, inputs.charges, inputs.folds, initial_equity=1e5)
-    drawn = trade_at_random_times(inputs, 400, np.random.default_rng(1), inputs.window)
+    portfolio = prepare_portfolio(strategy, [TradedSeries(bars, probability, fold, FREE)])
+    drawn = trade_at_random_times(portfolio, 400, np.random.default_rng(1), np.arange(len(inputs.window)))
     # Without costs and stops equity stands still on exactly the bars on which nothing is held.
     moving = (np.diff(drawn, axis=1) != 0).sum(axis=1)
     own_moving = int((np.diff(own.equity[inputs.window]) != 0).sum())

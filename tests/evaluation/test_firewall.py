@@ -16,8 +16,9 @@ from ktrdr.market.bars import Bars
 from ktrdr.market.resample import resample
 from ktrdr.market.timeframe import HOUR_MS, Timeframe
 from ktrdr.strategy.validation import validate_strategy
-from ktrdr.training.purging import require_purged
-from ktrdr.training.splits import TrainingRows
+from ktrdr.training.pool import gather_rows, pool_up
+from ktrdr.training.purging import RowTimes, require_purged
+from ktrdr.training.splits import TrainingRows, block_bounds, walk_forward
 
 HORIZON = 12
 LABELS = {
@@ -263,6 +264,106 @@ def test_planted_leak_in_a_split_is_found_with_its_fold_and_stops_a_training(nam
             "fold 3", third.training, label_end=labels.end, first_row=inputs.first_row, test_start=third.test_start
         )
     assert failed.value.reason == "leak_found"
+
+
+def other_hours(bars, symbol):
+    """Another symbol that trades on weekdays only, half an hour later."""
+    kept = np.flatnonzero(bars.session_day % 7 < 5)
+    later = bars.take(kept)
+    close = 50 * np.exp(np.cumsum(np.random.default_rng(6).normal(0, 0.005, len(kept))))
+    return replace(
+        later, symbol=symbol, timestamp=later.timestamp + HOUR_MS // 2, known_at=later.known_at + HOUR_MS // 2,
+        open=close, close=close, high=close * 1.001, low=close * 0.999,
+    )  # fmt: skip
+
+
+PAIR = (BARS, replace(BARS, symbol="TWIN", close=BARS.close[::-1], open=BARS.open[::-1]), other_hours(BARS, "WEEK"))
+
+
+def by_row_number(pool, third):
+    """The first rows of each symbol, as many as its share of the rows before the test: sparse symbols run ahead."""
+    rows, n_rows = pool.rows, third.test_start
+    share = n_rows / len(rows)
+    own = [rows.rows_of(place) for place in range(len(rows.series))]
+    ahead = 1.0 + 0.1 * (np.arange(len(own)) - 1)
+    kept = np.sort(
+        np.concatenate([each[50 : int(len(each) * share * more)] for each, more in zip(own, ahead, strict=True)])
+    )
+    return TrainingRows(kept[:-500], kept[-300:], 0, 0)
+
+
+def moved(pool, third, *, rows):
+    """Validation that begins so many rows later: in the middle of a moment at which several symbols have a bar."""
+    training, opened = third.training, pool.rows.timestamp
+    cut = training.validation[rows]
+    assert opened[cut] == opened[cut - 1]
+    fitted = np.union1d(training.fitted, training.validation[:rows])
+    is_known = pool.labels.end[fitted] < cut
+    return TrainingRows(fitted[is_known | (fitted == cut - 1)], training.validation[rows:], 0, 0)
+
+
+CLOCK_LEAKS = {
+    "a fold split by each symbol's row number": by_row_number,
+    "validation that parts a moment": lambda pool, third: moved(pool, third, rows=1),
+    "one symbol's later rows in training": lambda pool, third: replace(
+        third.training, fitted=np.union1d(third.training.fitted, pool.rows.rows_of(1)[-20:])
+    ),
+    "one symbol's labels unpurged": lambda pool, third: replace(
+        third.training,
+        validation=np.union1d(
+            third.training.validation, pool.rows.rows_of(2)[pool.rows.rows_of(2) < third.test_start][-9:]
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLOCK_LEAKS)
+def test_planted_leak_across_symbols_is_found_with_its_fold(name):
+    pool = pool_up(gather_rows(PAIR), [CLEAN.features(b) for b in PAIR], [CLEAN.labels(b) for b in PAIR])
+
+    def split(rows, inputs, labels):
+        folds = CLEAN.split(rows, inputs, labels)
+        return [*folds[:2], replace(folds[2], training=CLOCK_LEAKS[name](pool, folds[2])), *folds[3:]]
+
+    leak = find_leak(replace(CLEAN, split=split), PAIR)
+    assert leak is not None
+    assert leak.place.startswith("fold 3, ")
+
+
+def test_rows_out_of_time_and_labels_counted_in_own_bars_are_found_by_the_clock_alone():
+    clean = pool_up(gather_rows(PAIR), [CLEAN.features(b) for b in PAIR], [CLEAN.labels(b) for b in PAIR])
+    rows, labels = clean.rows, clean.labels
+    opens = rows.timestamp
+    by_symbol = np.argsort(rows.place, kind="stable")  # one symbol after the other: whole, and split by row number
+    own_end = np.searchsorted(opens, opens, side="right") - 1 + HORIZON  # bars of its own taken for rows of the pool
+    tables = {
+        "labels": (np.where(labels.end >= 0, np.minimum(own_end, len(opens) - 1), -1), clean.times),
+        "order": (
+            np.where(labels.end[by_symbol] >= 0, np.arange(len(opens)) + HORIZON, -1),
+            RowTimes(opens[by_symbol], clean.times.label_known[by_symbol]),
+        ),
+    }
+    for name, (end, times) in tables.items():
+        usable = np.flatnonzero((end >= 0) & (np.arange(len(end)) >= clean.inputs.first_row))
+        for fold in walk_forward(usable, end, block_bounds(opens, rows.end)):
+            given = {"label_end": end, "first_row": clean.inputs.first_row, "test_start": fold.test_start}
+            require_purged("a fold", fold.training, **given)  # by their numbers the rows are clean
+            with pytest.raises(OperationFailed, match="UTC") as failed:
+                require_purged("a fold", fold.training, **given, times=times)
+            assert failed.value.reason == "leak_found", name
+
+
+def test_a_leak_of_one_symbol_is_found_and_clean_ones_are_not_suspected():
+    assert find_leak(CLEAN, PAIR) is None
+    assert find_leak(replace(CLEAN, fit=FIT_LEAKS["scaling of all rows"]), PAIR).place.startswith("fold 1, quantiles")
+
+    def features(bars):
+        inputs = CLEAN.features(bars)
+        return inputs if bars.symbol != "WEEK" else replace(inputs, values=np.roll(inputs.values, -1, axis=0))
+
+    leak = find_leak(replace(CLEAN, features=features), PAIR)
+    assert leak is not None
+    assert leak.place == "WEEK, feature 'only'"
 
 
 FIT_LEAKS = {

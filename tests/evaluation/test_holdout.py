@@ -9,9 +9,13 @@ from planted_market import N_BARS, N_SEALED, STRATEGY, import_planted, planted_f
 
 from ktrdr.backtest.outcome import INITIAL_EQUITY
 from ktrdr.backtest.run import run_backtest
+from ktrdr.evaluation.candidacy import sealed_windows
 from ktrdr.evaluation.holdout import hold_exam
 from ktrdr.evaluation.identity import exam_identity
 from ktrdr.features.inputs import compute_inputs
+from ktrdr.market.importer import import_file
+from ktrdr.market.request import ImportOptions
+from ktrdr.market.sealed import load_with_sealed
 from ktrdr.strategy.validation import parse_strategy
 from ktrdr.training.artifacts import write_training
 from ktrdr.training.model import read_model
@@ -123,3 +127,32 @@ def test_identity_is_of_specification_and_weights_by_whatever_name(candidate, tm
     changed.weights[next(iter(changed.weights))].flat[0] += 1e-3
     again.write_bytes(changed.to_safetensors())
     assert exam_identity(specification, again) != identity
+
+
+def test_an_exam_of_several_symbols_lies_in_the_time_that_is_sealed_for_all(tmp_path):
+    store = import_planted(tmp_path)
+    late = planted_frame().slice(160, N_BARS - 190)  # sealed later than the other, and it ends earlier
+    late.write_parquet(tmp_path / "late.parquet")
+    import_file(store, tmp_path / "late.parquet", ImportOptions(symbol="LATE", timeframe="1d", calendar="24x7"))
+    specification = parse_strategy(STRATEGY.replace("[PLANTED]", "[PLANTED, LATE]"))
+    research = [store.load_research(symbol, "1d") for symbol in specification.symbols]
+    outcome = train_strategy(specification, research, seed=3, on_progress=lambda *_: None, n_shifts=1)
+    exam = hold_exam(specification, outcome.model, store, identity="of two", look=1)
+    snapshots = {bars.symbol: bars.snapshot for bars in research}
+    sealed = [load_with_sealed(store, symbol, "1d", snapshot=snapshots[symbol]) for symbol in specification.symbols]
+    begin = max(bars.timestamp[first] for bars, first in sealed)
+    end = min(bars.timestamp[-1] for bars, _ in sealed)
+    assert begin > min(bars.timestamp[first] for bars, first in sealed)
+    assert (exam.window.first.timestamp() * 1000, exam.window.last.timestamp() * 1000) == (begin, end)
+    alone = []
+    for bars, _ in sealed:
+        is_exam = (bars.timestamp >= begin) & (bars.timestamp <= end)
+        said = np.where(is_exam, outcome.model.predict(compute_inputs(specification, bars)), np.nan)
+        costs = store.series(bars.symbol, "1d").costs
+        alone.append(run_backtest(specification, bars, said, is_exam.astype(np.int8), costs).report.metrics)
+    assert exam.metrics.total_return == pytest.approx(np.mean([each.total_return for each in alone]))
+    assert exam.metrics.n_trades == sum(each.n_trades for each in alone)
+    windows = sealed_windows(store, specification, snapshots)
+    assert {(each.n_bars, each.first, each.last) for each in windows} == {
+        (exam.window.n_bars, exam.window.first, exam.window.last)
+    }

@@ -41,9 +41,9 @@ def curve_of(net):
     )
 
 
-def trades_of(n_trades):
+def trades_of(n_trades, n_bars):
     ones = np.ones(n_trades)
-    columns = {name: ones for name in Trades.__dataclass_fields__}
+    columns = {name: ones for name in Trades.__dataclass_fields__} | {"window_bars": np.full(n_trades, n_bars)}
     return Trades(**{**columns, "net": np.where(np.arange(n_trades) % 2, -1.0, 2.0)})
 
 
@@ -51,7 +51,7 @@ def outcome_of(net, held=None, n_trades=100):
     """A backtest on one bar a day, with these daily net returns beside those of the market."""
     curve = curve_of(net)
     market = curve_of(np.random.default_rng(99).normal(0, 0.01, len(net)) if held is None else held)
-    trades = trades_of(n_trades)
+    trades = trades_of(n_trades, len(net))
     report = BacktestReport(
         metrics=measure_backtest(trades, curve, seed=1),
         baselines=Baselines(

@@ -102,7 +102,7 @@ class Laboratory:
 
     def sealed_windows(self):
         bars, strategies = self.composition.bar_store, self.composition.strategy_store
-        return sealed_windows(bars, strategies.read(NAME), bars.series("PLANTED", "1d").snapshot)
+        return sealed_windows(bars, strategies.read(NAME), {"PLANTED": bars.series("PLANTED", "1d").snapshot})
 
     def files(self):
         """Every file but the sealed bars themselves and the database, with its bytes."""

@@ -64,7 +64,7 @@ def test_charts_stay_small_however_many_bars_and_trades_and_say_what_they_leave_
     prices = np.column_stack((equity, equity * 1.001, equity * 0.999, equity))
     entry = np.sort(rng.integers(0, n_bars - 20, n_trades))
     moments = time[entry], time[entry + 20], equity[entry], equity[entry + 20]
-    block = Block(1, time, prices, rng.random(n_trades) > 0.5, *moments, rng.normal(size=n_trades))
+    block = Block(1, time, prices, rng.random(n_trades) > 0.5, *moments, rng.normal(size=n_trades), "TEST")
     chart = trades_chart(block)
     assert len(equity_chart(curve)) + len(drawdown_chart(curve)) + 5 * len(chart) < 500_000
     assert "4000 trades" in chart

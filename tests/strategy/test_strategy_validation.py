@@ -41,7 +41,7 @@ def test_the_designs_example_is_read_with_its_own_values_and_the_stated_defaults
         del minimal[section]
     del minimal["indicators"]["adx"]["timeperiod"]
     full, short = parse_strategy(EXAMPLE), validate_strategy(minimal)
-    assert (full.symbol, full.timeframe) == ("EURUSD", "1h")
+    assert (full.symbols, full.timeframe) == (("EURUSD",), "1h")
     assert full.risk.max_holding_bars == 48
     assert short.risk.model_dump() == {
         "sizing": {"type": "fixed", "exposure": 1.0},
@@ -67,7 +67,9 @@ def test_the_designs_example_is_read_with_its_own_values_and_the_stated_defaults
         ("indicators/rsi/type", DROP, ": missing"),
         ("indicators/spare", {"type": "CCI"}, ": no fuzzy set uses it"),
         ("indicators", {}, ": 0 entries, at least 1 needed"),
-        ("market/symbols", ["A", "B"], ": found 2 symbols; a strategy on several symbols is not available"),
+        ("market/symbols", ["A", "B", "A"], ": found 'A' twice; name each once"),
+        ("market/symbols", ["BTCUSD", "BTC-USD"], ": 'BTC-USD' is another spelling of 'BTCUSD'; name each once"),
+        ("market/symbols", [f"S{n}" for n in range(21)], ": 21 entries, at most 20 are allowed"),
         ("market/symbols", ["../etc"], "[0]: '../etc' is no valid name"),
         ("market/timeframe", "2h", ": '2h' is not allowed; allowed is '1m', '5m'"),
         ("name", "../escape", ": '../escape' is no valid name; allowed is 3 to 64 of a-z"),

@@ -9,6 +9,7 @@ from ktrdr.labels.label import make_labels
 from ktrdr.training.calibration import measure_calibration
 from ktrdr.training.nulls import percentile_to_beat, shift_labels
 from ktrdr.training.parts import prepare_part
+from ktrdr.training.pool import gather_rows
 from ktrdr.training.rows import usable_rows
 from ktrdr.training.splits import split_training_part
 from ktrdr.training.train import train_strategy
@@ -74,7 +75,7 @@ def test_shifted_labels_keep_their_course_and_lose_their_bars():
     values = labels.value[span]
     offsets = set()
     for seed in range(40):
-        shifted = shift_labels(part, rows, labels, np.random.default_rng(seed))
+        shifted = shift_labels(part, rows, labels, np.random.default_rng(seed), pool=gather_rows(bars))
         turns = [np.roll(values, offset) for offset in range(len(span))]
         fitted, validation = np.searchsorted(span, training.fitted), np.searchsorted(span, training.validation)
         (offset,) = (

@@ -21,7 +21,13 @@ def test_a_written_file_is_read_back_exactly_and_has_the_documented_columns(tmp_
     for found, expected in zip(again.by_bar(40), PREDICTIONS.by_bar(40), strict=True):
         np.testing.assert_array_equal(found, expected)
     frame = pl.read_parquet(path)
-    assert frame.schema == {"timestamp": pl.Datetime("ms", "UTC"), "fold": pl.Int8, "probability": pl.Float64}
+    assert frame.schema == {
+        "symbol": pl.String,
+        "timestamp": pl.Datetime("ms", "UTC"),
+        "fold": pl.Int8,
+        "probability": pl.Float64,
+    }
+    assert frame["symbol"].unique().to_list() == ["TEST"]
     assert frame["timestamp"].dt.epoch("ms").to_list() == BARS.timestamp[10:40].tolist()
 
 

@@ -39,6 +39,7 @@ def test_training_json_has_the_documented_fields_and_is_read_back_whole(tmp_path
         "seed",
         "snapshot",
         "strategy_sha256",
+        "snapshots",
     ]
     assert document["rules"]["rules"][0]["text"].endswith(f"p(up) = {document['rules']['rules'][0]['p']:.2f}")
     assert set(document["nulls"]["circular_shifts"]) == {"n", "accuracy_mean", "accuracy_p95"}

@@ -158,7 +158,7 @@ class StrategiesService:
         try:
             refuse_leaking_strategy(specification, self._bars)
         except NotFound:
-            return  # the market is not imported yet
+            return  # a market is not imported yet
 
     def _accepted_findings(
         self, specification: StrategySpecification, training: ResultDocument | None
@@ -166,11 +166,17 @@ class StrategiesService:
         """Return what was wrong with the bars of the training that somebody accepted."""
         if training is None:
             return ()
-        try:
-            sidecar = self._bars.sidecar(specification.symbol, specification.timeframe)
-        except (NotFound, WorkspaceUnusable):
-            return ()  # the bars are gone; the results stay
-        return sidecar.accepted_findings(str(training.get("snapshot")))
+        snapshots = training.get("snapshots")
+        accepted: list[str] = []
+        for symbol in specification.symbols:
+            try:
+                sidecar = self._bars.sidecar(symbol, specification.timeframe)
+            except (NotFound, WorkspaceUnusable):
+                continue  # the bars are gone; the results stay
+            known = snapshots.get(symbol) if isinstance(snapshots, dict) else None
+            kinds = sidecar.accepted_findings(str(known or training.get("snapshot")))
+            accepted += kinds if len(specification.symbols) == 1 else (f"{symbol}: {kind}" for kind in kinds)
+        return accepted
 
     def add_design(self, request: DesignRequest) -> StrategyDetail:
         """Store a strategy that an agent outside of any cycle designed, and who made it, and return it.
