@@ -27,6 +27,7 @@ FLAT = 0  # beside LONG and SHORT
 LONG_ONLY, SHORT_ONLY, BOTH = 1, -1, 0
 NO_MAX_HOLDING = 2**62
 _BASIS_POINT = 1e-4
+_BARS_OF_ROOM = 4  # for a trade, at first
 _HOLD = 0
 # numba compiles plain integers faster than an enum's members.
 _SIGNAL, _STOP, _TARGET, _MAX_HOLDING, _FOLD_END, _RUIN = (int(reason) for reason in ExitReason)
@@ -152,22 +153,29 @@ def simulate(
         wanted_exposure: (n_bars,) fraction of equity that a decision of the bar wants, bounded by `Rules.exposure`;
             empty where that alone holds.
         initial_equity: In quote currency; > 0.
+
+    Raises:
+        ValueError: Holding costs something and the bars have no times.
     """
     equity = np.empty(len(market.close))
     for outside in np.split(equity, folds.ravel())[::2]:
         outside.fill(np.nan)
-    # Room for one entry a bar: pages that no trade touches are never committed, and the rest is given back in place.
-    trades = np.empty(int((folds[:, 1] - folds[:, 0]).sum()), dtype=TRADE)
-    n_trades = _simulate(
-        Market._make(_read_only(column) for column in market),
-        _read_only(wanted_exposure),
-        rules,
-        Charges._make(float(charge) for charge in charges),
-        folds,
-        float(initial_equity),
-        trades,
-        equity,
-    )
+    n_in_folds = int((folds[:, 1] - folds[:, 0]).sum())
+    # There may be a trade a bar, hardly ever is, and fresh memory costs more than the work: little room is tried first.
+    for room in (n_in_folds // _BARS_OF_ROOM, n_in_folds):
+        trades = np.empty(room, dtype=TRADE)
+        n_trades = _simulate(
+            _as_compiled(market, charges),
+            _read_only(wanted_exposure),
+            rules,
+            Charges._make(float(charge) for charge in charges),
+            folds,
+            float(initial_equity),
+            trades,
+            equity,
+        )
+        if n_trades <= room:
+            break
     trades.resize(n_trades)
     return Simulation(trades=trades, equity=equity)
 
@@ -199,7 +207,7 @@ def simulate_turned(
         Equity (n_draws, n_marks).
     """
     probability = np.array(market.probability)
-    turned = Market._make(_read_only(column) for column in market._replace(probability=probability))
+    turned = _as_compiled(market._replace(probability=probability), charges)
     trades = np.empty(int((folds[:, 1] - folds[:, 0]).sum()), dtype=TRADE)
     equity = np.empty(len(probability))
     marked = np.empty((len(offsets), len(marks)))
@@ -212,6 +220,16 @@ def simulate_turned(
         _simulate(turned, wanted_exposure, rules, charges, folds, float(initial_equity), trades, equity)
         marked[draw] = equity[marks]
     return marked
+
+
+def _as_compiled(market: Market, charges: Charges) -> Market:
+    if len(market.timestamp) == 0:
+        if charges.financing_long != 0 or charges.financing_short != 0:
+            raise ValueError(f"need the times of the bars where holding costs something, was none for {charges!r}")
+        # The kernel multiplies a span of time by a rate of nothing, which is faster than asking: any numbers will do.
+        any_times = np.ascontiguousarray(market.close).view(np.int64)
+        market = market._replace(timestamp=any_times, known_at=any_times)
+    return Market._make(_read_only(column) for column in market)
 
 
 def _read_only(column: NDArray[Any]) -> NDArray[Any]:
@@ -232,6 +250,7 @@ def _simulate(
     trades: TradeRecords,
     equity: FloatArray,
 ) -> int:
+    # Returns the number of trades; more than `trades` has room for if that was not enough.
     n_trades = 0
     balance = initial_equity
     for fold in range(folds.shape[0]):
@@ -239,6 +258,8 @@ def _simulate(
         n_trades, balance = _simulate_fold(
             market, wanted_exposure, rules, charges, first, stop, n_trades, balance, trades, equity
         )
+        if n_trades > len(trades):
+            break
     return n_trades
 
 
@@ -260,6 +281,8 @@ def _simulate_fold(
     bar = first
     while bar < stop:
         if entry_due != FLAT and balance > 0.0 and _is_rested(bar - exit_bar, rules):
+            if n_trades == len(trades):
+                return n_trades + 1, balance
             # The decision bar's: the range of the entry bar is not known at its open.
             atr = market.atr[bar - 1] if len(market.atr) > 0 else 0.0
             exposure = rules.exposure
