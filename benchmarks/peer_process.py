@@ -57,8 +57,6 @@ def simulation_of(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
     if "sl_stop" in arrays:
         chosen |= {name: arrays[name] for name in ("open", "high", "low")}
         chosen["stop_entry_price"] = StopEntryPrice.FillPrice
-    if "size" in arrays:
-        chosen |= {"size": arrays["size"], "size_type": "percent"}
     # One column of prices for as many columns of signals as there are, where they have one only.
     n_axes = arrays["entries"].ndim
     close, price = (
