@@ -16,7 +16,7 @@ from ktrdr.backtest.engine import BOTH, NO_MAX_HOLDING, Charges, Market, Rules, 
 
 CHARGES = Charges(1.2, 0.0, 0.0)
 LIGHT = CHARGES._replace(fill_bps=0.01)
-"""For long series: whoever pays more some hundred thousand times has nothing left, and vectorbt then stops to trade."""
+"""For long series: whoever pays more some hundred thousand times has nothing left, and vectorbt then stops trading."""
 PLAIN = Rules(0.55, 0.5, BOTH, 0.99, math.inf, math.inf, NO_MAX_HOLDING, 0)
 STOPPED = PLAIN._replace(stop_loss_atr=2.0, take_profit_atr=4.0)
 
