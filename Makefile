@@ -4,7 +4,7 @@ BIN := .venv/bin
 DEMO ?= demo
 OTHER_BENCHES := data llm_overhead metrics operations tracing
 
-.PHONY: demo test test-slow check fuzz bench bench-targets bench-honesty dashboards budget-race chaos clean
+.PHONY: demo test test-slow check fuzz bench bench-targets bench-growth bench-honesty dashboards budget-race chaos clean
 
 ## demo: install, make a workspace with the bundled samples, run cycles until one passes both gates (at most five)
 demo: .venv/.runtime
@@ -35,13 +35,19 @@ fuzz: .venv/.dev
 ## bench: every measurement, then the table of targets beside named peers; fails where a target is missed
 bench: .venv/.dev
 	@missed=; for name in $(OTHER_BENCHES); do $(BIN)/python benchmarks/bench_$$name.py || missed="$$missed $$name"; done; \
+	$(MAKE) --no-print-directory bench-growth || missed="$$missed growth"; \
 	$(MAKE) --no-print-directory bench-targets || missed="$$missed targets"; \
 	test -z "$$missed" || { echo "missed:$$missed" >&2; exit 1; }
 
-## bench-targets: the table of targets alone (minutes); peers that contradict our lock get an environment of their own
+## bench-targets: the table of targets alone (minutes), INTO=docs/speed.md writes it there; peers that contradict our lock
+##   get an environment of their own
 bench-targets: .venv/.dev
 	@$(MAKE) --no-print-directory .venv-peers/.made || echo "peers not installed: their rows are not measured" >&2
-	$(BIN)/python -m benchmarks.targets
+	$(BIN)/python -m benchmarks.targets $(if $(INTO),--into $(INTO))
+
+## bench-growth: how a backtest's time grows with bars, symbols and variants; draws docs/growth.svg (half a minute)
+bench-growth: .venv/.dev
+	$(BIN)/python -m benchmarks.growth --plot docs/growth.svg
 
 ## bench-honesty: how often luck is called an edge, and how often an edge is seen; writes docs/honesty.md (half an hour)
 bench-honesty: .venv/.dev

@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,10 +17,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.peer_process import peak_bytes
+from benchmarks.engine_process import CHARGES, LIGHT, PLAIN, STOPPED, our_run
 from benchmarks.peers import ABSENT, PeerProcess, is_installed, peer_command
 from benchmarks.side_by_side import ROUNDS, Row, cheaper, faster, not_measured, of_limit, show, take_turns, timed
-from ktrdr.backtest.engine import BOTH, NO_MAX_HOLDING, Charges, Market, Rules, simulate
+from ktrdr.backtest.engine import Charges, Market, Rules
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -30,9 +29,6 @@ with warnings.catch_warnings():
 
 N_BARS, N_LARGE, N_SETS = 50_000, 5_000_000, 1_000
 HOUR = 3_600_000
-CHARGES = Charges(1.2, 0.0, 0.0)
-PLAIN = Rules(0.55, 0.5, BOTH, 0.99, math.inf, math.inf, NO_MAX_HOLDING, 0)
-STOPPED = PLAIN._replace(stop_loss_atr=2.0, take_profit_atr=4.0)
 COLD_START = """
 import numpy as np
 from ktrdr.backtest.engine import *
@@ -60,12 +56,6 @@ def make_market(n_bars: int) -> Market:
     return Market(opened, opened + HOUR, open_, high, low, close, probability, atr, np.empty(0))
 
 
-def our_run(market: Market, rules: Rules) -> int:
-    """Return our number of trades."""
-    folds = np.array([[0, len(market.close)]], dtype=np.int64)
-    return len(simulate(market, rules, CHARGES, folds, initial_equity=100_000.0).trades)
-
-
 def sweep(market: Market, thresholds: NDArray[np.float64]) -> int:
     """Run one parameter set after the other; return the number of all trades."""
     return sum(our_run(market, PLAIN._replace(enter=float(enter))) for enter in thresholds)
@@ -78,11 +68,13 @@ def signals(probability: NDArray[np.float64], enter: NDArray[np.float64] | float
     return {"entries": known >= enter, "short_entries": 1 - known >= enter}
 
 
-def write_for_vectorbt(folder: Path, market: Market, entries: dict[str, NDArray[np.bool_]], rules: Rules) -> Path:
+def write_for_vectorbt(
+    folder: Path, market: Market, entries: dict[str, NDArray[np.bool_]], rules: Rules, charges: Charges = CHARGES
+) -> Path:
     """Write what the peer reads; return the folder."""
     folder.mkdir()
     arrays: dict[str, NDArray[np.generic]] = {**entries, "open": market.open, "close": market.close}
-    arrays["fees"] = np.array(CHARGES.fill_bps / 10_000)
+    arrays["fees"] = np.array(charges.fill_bps / 10_000)
     if rules.stop_loss_atr < math.inf:
         reach = np.concatenate(([market.atr[0]], market.atr[:-1])) / market.open
         arrays |= {"high": market.high, "low": market.low}
@@ -142,8 +134,10 @@ def bench_stop_and_target(rounds: int, folder: Path, has_vectorbt: bool) -> list
     """50,000 bars with stop and target beside both peers."""
     market = make_market(N_BARS)
     frame = backtesting_frame(market)
+    equity = np.empty(N_BARS)
     turns = {
         "ours": timed(lambda: our_run(market, STOPPED), 50),
+        "limit": timed(lambda: stream(*market[2:7], equity), 50),
         "backtesting.py": timed(lambda: backtesting_run(market, frame, STOPPED)),
     }
     entries = signals(market.probability, STOPPED.enter)
@@ -153,15 +147,15 @@ def bench_stop_and_target(rounds: int, folder: Path, has_vectorbt: bool) -> list
         turns["vectorbt"] = peer.turn()
     taken = take_turns(turns, rounds)
     rows = [not_measured(STOP_ROW, 20, f"vectorbt: {ABSENT}")]
-    amounts, unit = (N_BARS / 1e3, N_BARS / 1e3), "bars"
+    amounts, unit, limit = (N_BARS / 1e3, N_BARS / 1e3), "bars", taken["limit"]
     if peer is not None:
         n_theirs, n_ours = peer.ask()["counted"], our_run(market, STOPPED)
         assert abs(n_theirs / n_ours - 1) < 0.05, f"vectorbt traded {n_theirs} times, ours {n_ours}"
         peer.close()
         ours, theirs = taken["ours"], taken["vectorbt"]
-        rows = [faster(STOP_ROW, ours, theirs, at_least=20, amounts=amounts, unit=unit, name="vectorbt")]
-    ours, theirs = taken["ours"], taken["backtesting.py"]
-    return [*rows, faster(STOP_ROW, ours, theirs, at_least=500, amounts=amounts, unit=unit, name="backtesting.py")]
+        rows = [faster(STOP_ROW, ours, theirs, at_least=20, amounts=amounts, unit=unit, name="vectorbt", limit=limit)]
+    ours, theirs, name = taken["ours"], taken["backtesting.py"], "backtesting.py"
+    return [*rows, faster(STOP_ROW, ours, theirs, at_least=500, amounts=amounts, unit=unit, name=name, limit=limit)]
 
 
 def bench_parameter_sets(rounds: int, folder: Path) -> Row:
@@ -185,7 +179,7 @@ def bench_large(rounds: int) -> Row:
     equity = np.empty(N_LARGE)
     taken = take_turns(
         {
-            "ours": timed(lambda: our_run(market, STOPPED), 3),
+            "ours": timed(lambda: our_run(market, STOPPED, LIGHT), 3),
             "limit": timed(lambda: stream(*market[2:7], equity), 3),
         },
         rounds,
@@ -196,9 +190,14 @@ def bench_large(rounds: int) -> Row:
 
 
 def bench_memory(rounds: int, folder: Path) -> Row:
-    """The largest resident size of a process that reads five million bars and runs once."""
-    market = make_market(N_LARGE)
-    theirs = write_for_vectorbt(folder / "large", market, signals(market.probability, STOPPED.enter), STOPPED)
+    """The largest resident size of a process that reads five million bars and makes trades and equity, once.
+
+    Both read what they need: no times of bars, since holding costs nothing.
+    """
+    untimed = np.empty(0, dtype=np.int64)
+    market = make_market(N_LARGE)._replace(timestamp=untimed, known_at=untimed)
+    entries = signals(market.probability, STOPPED.enter)
+    theirs = write_for_vectorbt(folder / "large", market, entries, STOPPED, LIGHT)
     for name, values in market._asdict().items():
         np.save(folder / f"market_{name}.npy", values)
 
@@ -208,10 +207,9 @@ def bench_memory(rounds: int, folder: Path) -> Row:
         process.close()
         return found
 
-    own_command = [sys.executable, "-m", "benchmarks.bench_backtest", "--alone", str(folder)]
-    taken = take_turns(
-        {"ours": lambda: peak(own_command), "vectorbt": lambda: peak(peer_command("vectorbt", theirs))}, rounds
-    )
+    own_command = [sys.executable, "-m", "benchmarks.engine_process", str(folder)]
+    peer = peer_command("vectorbt-results", theirs)
+    taken = take_turns({"ours": lambda: peak(own_command), "vectorbt": lambda: peak(peer)}, rounds)
     ours, peers = taken["ours"], taken["vectorbt"]
     return cheaper(MEMORY_ROW, ours, peers, at_most=0.35, unit="GB", name="vectorbt", scale=1e-9)
 
@@ -241,16 +239,6 @@ def bench_cold_start(rounds: int, folder: Path) -> Row:
     return cheaper(COLD_ROW, taken["ours"], taken["vectorbt"], at_most=0.25, unit="s", name="vectorbt")
 
 
-def run_alone(folder: Path) -> None:
-    """Answer every line with one run over the market of a folder, as the peers' process does."""
-    market = Market(**{name: np.load(folder / f"market_{name}.npy") for name in Market._fields})
-    for _ in sys.stdin:
-        began = time.process_time()
-        n_trades = our_run(market, STOPPED)
-        seconds = time.process_time() - began
-        print(f'{{"seconds": {seconds}, "counted": {n_trades}, "peak_bytes": {peak_bytes()}}}', flush=True)
-
-
 def rows(rounds: int = ROUNDS) -> list[Row]:
     """Measure every row of this layer."""
     has_vectorbt = is_installed("vectorbt")
@@ -272,7 +260,4 @@ def rows(rounds: int = ROUNDS) -> list[Row]:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--alone"]:
-        run_alone(Path(sys.argv[2]))
-    else:
-        sys.exit(show(rows(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)))
+    sys.exit(show(rows(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)))

@@ -109,6 +109,7 @@ def bench_one(task: Task, rounds: int) -> list[Row]:
     """One network beside the peers."""
     fit = functools.partial(fit_ours, MlpStack(MlpShape(WIDTHS[0], HIDDEN)), task.seen, 1)
     turns: dict[str, Callable[[], float]] = {
+        "gemm": gemm_seconds,
         "ours 256": timed(lambda: fit(256)),
         "loader 256": timed(lambda: fit_with_loader(task.seen, 256)),
         "sklearn 256": timed(lambda: fit_with_sklearn(task.seen, 256)),
@@ -116,6 +117,7 @@ def bench_one(task: Task, rounds: int) -> list[Row]:
         "loader 1024": timed(lambda: fit_with_loader(task.seen, 1024)),
     }
     taken = take_turns(turns, rounds)
+    limit = [N_FITTED * FLOP_A_SAMPLE / (2 * GEMM_SIZE**3) * seconds for seconds in taken["gemm"]]
     amounts = (N_FITTED / 1e3, N_FITTED / 1e3)
     return [
         faster(
@@ -126,6 +128,7 @@ def bench_one(task: Task, rounds: int) -> list[Row]:
             amounts=amounts,
             unit="samples",
             name=name,
+            limit=limit,
         )
         for batch, peer, name, at_least in (
             (256, "loader", "torch DataLoader", 2.5),
@@ -153,6 +156,7 @@ def bench_stacked(task: Task, rounds: int) -> list[Row]:
             amounts=(done / 1e3, N_FITTED / 1e3),
             unit="samples",
             name="one network",
+            limit=[done * FLOP_A_SAMPLE / (2 * GEMM_SIZE**3) * seconds for seconds in taken["gemm"]],
         )
         for batch, at_least in ((32, 5.0), (256, 2.5))
     ]

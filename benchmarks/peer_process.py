@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,31 +20,58 @@ def read(folder: Path) -> dict[str, np.ndarray]:
 
 
 def follow_signals(arrays: dict[str, np.ndarray]) -> Callable[[], Callable[[], float]]:
-    """Follow signals that fill at the next open with vectorbt, with stops and targets where the folder has them."""
-    import vectorbt as vbt
-    from vectorbt.portfolio.enums import StopEntryPrice
-
-    stops = {name: arrays[name] for name in ("sl_stop", "tp_stop") if name in arrays}
-    if stops:
-        stops |= {name: arrays[name] for name in ("open", "high", "low")}
-        stops["stop_entry_price"] = StopEntryPrice.FillPrice
-    fees = float(arrays["fees"])
-    # One column of prices for as many columns of signals as there are.
-    close, price = (arrays[name].reshape(-1, *[1] * (arrays["entries"].ndim - 1)) for name in ("close", "open"))
+    """Follow signals that fill at the next open with vectorbt; its simulation alone."""
+    simulation = simulation_of(arrays)
 
     def run() -> Callable[[], float]:
-        portfolio = vbt.Portfolio.from_signals(
-            close,
-            entries=arrays["entries"],
-            short_entries=arrays["short_entries"],
-            price=price,
-            fees=fees,
-            init_cash=1e5,
-            **stops,
-        )
+        portfolio = simulation()
         return lambda: float(np.sum(portfolio.trades.count()))
 
     return run
+
+
+def follow_to_results(arrays: dict[str, np.ndarray]) -> Callable[[], Callable[[], float]]:
+    """Follow signals, and make the trades and the equity of every bar, which ours come with."""
+    simulation = simulation_of(arrays)
+
+    def run() -> Callable[[], float]:
+        portfolio = simulation()
+        results = {"trades": portfolio.trades.values, "equity": portfolio.value().to_numpy()}
+
+        def write() -> float:
+            for name, values in results.items():
+                np.save(Path(sys.argv[2]) / f"found_{name}.npy", values)
+            return float(len(results["trades"]))
+
+        return write
+
+    return run
+
+
+def simulation_of(arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+    """Return vectorbt's simulation of the folder, with exits, stops and targets where it has them."""
+    import vectorbt as vbt
+    from vectorbt.portfolio.enums import StopEntryPrice
+
+    chosen = {name: arrays[name] for name in ("exits", "short_exits", "sl_stop", "tp_stop") if name in arrays}
+    if "sl_stop" in arrays:
+        chosen |= {name: arrays[name] for name in ("open", "high", "low")}
+        chosen["stop_entry_price"] = StopEntryPrice.FillPrice
+    # One column of prices for as many columns of signals as there are, where they have one only.
+    n_axes = arrays["entries"].ndim
+    close, price = (
+        each if each.ndim == n_axes else each.reshape(-1, *[1] * (n_axes - 1))
+        for each in (arrays["close"], arrays["open"])
+    )
+    return lambda: vbt.Portfolio.from_signals(
+        close,
+        entries=arrays["entries"],
+        short_entries=arrays["short_entries"],
+        price=price,
+        fees=float(arrays["fees"]),
+        init_cash=1e5,
+        **chosen,
+    )
 
 
 def fuzzify(arrays: dict[str, np.ndarray]) -> Callable[[], Callable[[], float]]:
@@ -54,13 +82,16 @@ def fuzzify(arrays: dict[str, np.ndarray]) -> Callable[[], Callable[[], float]]:
     triangles = arrays["triangles"]
 
     def run() -> Callable[[], float]:
-        found = [trimf(x, abc) for x, three in zip(columns, triangles, strict=True) for abc in three]
-        return lambda: float(sum(each.sum() for each in found))
+        total = 0.0
+        for x, three in zip(columns, triangles, strict=True):
+            for abc in three:
+                total += trimf(x, abc).sum()
+        return lambda: total
 
     return run
 
 
-WAYS = {"vectorbt": follow_signals, "skfuzzy": fuzzify}
+WAYS = {"vectorbt": follow_signals, "vectorbt-results": follow_to_results, "skfuzzy": fuzzify}
 
 
 def peak_bytes() -> int:

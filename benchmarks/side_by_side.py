@@ -80,6 +80,7 @@ def faster(
     amounts: tuple[float, float],
     unit: str,
     name: str,
+    limit: Sequence[float] | None = None,
 ) -> Row:
     """Return the row of a speed: how many times ours is the peer's.
 
@@ -91,11 +92,14 @@ def faster(
         amounts: What ours and the peer got done in a turn, in thousands of `unit`.
         unit: Of what is done.
         name: The peer.
+        limit: Seconds of each round in which the machine could at best do what ours does.
     """
     rates = [amount / statistics.median(taken) for amount, taken in zip(amounts, (ours, peer), strict=True)]
     ratios = [theirs / own * amounts[0] / amounts[1] for own, theirs in zip(ours, peer, strict=True)]
     shown = [f"{rate:,.0f} k {unit}/s" for rate in rates]
-    return Row(what, shown[0], f"{name}: {shown[1]}", statistics.median(ratios), noise_of(ratios), at_least)
+    reached = "" if limit is None else f"{median_fraction(limit, ours):.0%}"
+    ratio, noise = statistics.median(ratios), noise_of(ratios)
+    return Row(what, shown[0], f"{name}: {shown[1]}", ratio, noise, at_least, limit=reached)
 
 
 def cheaper(
@@ -122,18 +126,31 @@ def not_measured(what: str, target: float, why: str, *, is_at_most: bool = False
     return Row(what, "-", why, None, 0.0, target, is_at_most)
 
 
+def median_fraction(parts: Sequence[float], wholes: Sequence[float]) -> float:
+    """Return the median of the rounds' own fractions."""
+    return statistics.median(part / whole for part, whole in zip(parts, wholes, strict=True))
+
+
 def noise_of(ratios: Sequence[float]) -> float:
     """Return half the distance between the quartiles."""
     lower, _, upper = statistics.quantiles(ratios, n=4, method="inclusive")
     return (upper - lower) / 2
 
 
-def show(rows: Sequence[Row]) -> int:
-    """Print the table; return 1 where a target is missed."""
-    print("| target | at least / most | ours | peer or limit | ratio ± noise | of the limit | |")
-    print("|---|---|---|---|---|---|---|")
+def table(rows: Sequence[Row]) -> str:
+    """Return the rows as a table of Markdown."""
+    lines = [
+        "| target | at least / most | ours | peer or limit | ratio ± noise | of the limit | |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
         bound = f"{'≤' if row.is_at_most else '≥'} {row.target:g}"
         ratio = "-" if row.ratio is None else f"{row.ratio:.3g} ± {row.noise:.2g}"
-        print(f"| {row.what} | {bound} | {row.ours} | {row.peer} | {ratio} | {row.limit} | {row.verdict} |", flush=True)
+        lines.append(f"| {row.what} | {bound} | {row.ours} | {row.peer} | {ratio} | {row.limit} | {row.verdict} |")
+    return "\n".join(lines)
+
+
+def show(rows: Sequence[Row]) -> int:
+    """Print the table; return 1 where a target is missed."""
+    print(table(rows), flush=True)
     return 1 if any(row.is_missed for row in rows) else 0

@@ -27,6 +27,7 @@ FLAT = 0  # beside LONG and SHORT
 LONG_ONLY, SHORT_ONLY, BOTH = 1, -1, 0
 NO_MAX_HOLDING = 2**62
 _BASIS_POINT = 1e-4
+_BARS_OF_ROOM = 4  # for a trade, at first
 _HOLD = 0
 # numba compiles plain integers faster than an enum's members.
 _SIGNAL, _STOP, _TARGET, _MAX_HOLDING, _FOLD_END, _RUIN = (int(reason) for reason in ExitReason)
@@ -56,10 +57,10 @@ NOTHING_WANTED: FloatArray = np.empty(0)
 
 
 class Market(NamedTuple):
-    """What the engine reads of the bars; every array has n_bars entries but the last two, which may be empty."""
+    """What the engine reads of the bars; every array has n_bars entries, or none where a line says so."""
 
-    timestamp: NDArray[np.int64]  # bar open, epoch ms
-    known_at: NDArray[np.int64]  # bar complete, epoch ms
+    timestamp: NDArray[np.int64]  # bar open, epoch ms; may be empty where holding costs nothing
+    known_at: NDArray[np.int64]  # bar complete, epoch ms; may be empty where holding costs nothing
     open: FloatArray
     high: FloatArray
     low: FloatArray
@@ -115,14 +116,22 @@ class Exit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """`trades`: (n_trades,) of dtype TRADE, in time order. `equity`, `position`: (n_bars,), NaN and 0 outside folds.
+    """`trades`: (n_trades,) of dtype TRADE, in time order. `equity`: (n_bars,), NaN outside folds.
 
-    `equity` is marked at each bar's close after all fills of the bar; `position` is the signed quantity then held.
+    `equity` is marked at each bar's close after all fills of the bar.
     """
 
     trades: TradeRecords
     equity: FloatArray
-    position: FloatArray
+
+    @property
+    def position(self) -> FloatArray:
+        """The signed quantity held at each bar's close, (n_bars,); made from the trades on every call."""
+        changes = np.column_stack((self.trades["entry_bar"], self.trades["exit_bar"])).ravel()
+        runs = np.diff(changes, prepend=0, append=len(self.equity))  # flat, held, flat, held ... flat
+        quantities = np.zeros(len(runs))
+        quantities[1::2] = self.trades["side"] * self.trades["quantity"]
+        return np.repeat(quantities, runs)
 
 
 def simulate(
@@ -144,24 +153,31 @@ def simulate(
         wanted_exposure: (n_bars,) fraction of equity that a decision of the bar wants, bounded by `Rules.exposure`;
             empty where that alone holds.
         initial_equity: In quote currency; > 0.
+
+    Raises:
+        ValueError: Holding costs something and the bars have no times.
     """
-    n_bars = len(market.close)
-    equity = np.full(n_bars, np.nan)
-    position = np.zeros(n_bars)
-    # Room for one entry a bar; pages that no trade touches are never committed.
-    trades = np.empty(int((folds[:, 1] - folds[:, 0]).sum()), dtype=TRADE)
-    n_trades = _simulate(
-        Market._make(_read_only(column) for column in market),
-        _read_only(wanted_exposure),
-        rules,
-        Charges._make(float(charge) for charge in charges),
-        folds,
-        float(initial_equity),
-        trades,
-        equity,
-        position,
-    )
-    return Simulation(trades=trades[:n_trades].copy(), equity=equity, position=position)
+    equity = np.empty(len(market.close))
+    for outside in np.split(equity, folds.ravel())[::2]:
+        outside.fill(np.nan)
+    n_in_folds = int((folds[:, 1] - folds[:, 0]).sum())
+    # There may be a trade a bar, hardly ever is, and fresh memory costs more than the work: little room is tried first.
+    for room in (n_in_folds // _BARS_OF_ROOM, n_in_folds):
+        trades = np.empty(room, dtype=TRADE)
+        n_trades = _simulate(
+            _as_compiled(market, charges),
+            _read_only(wanted_exposure),
+            rules,
+            Charges._make(float(charge) for charge in charges),
+            folds,
+            float(initial_equity),
+            trades,
+            equity,
+        )
+        if n_trades <= room:
+            break
+    trades.resize(n_trades)
+    return Simulation(trades=trades, equity=equity)
 
 
 def simulate_turned(
@@ -191,9 +207,9 @@ def simulate_turned(
         Equity (n_draws, n_marks).
     """
     probability = np.array(market.probability)
-    turned = Market._make(_read_only(column) for column in market._replace(probability=probability))
+    turned = _as_compiled(market._replace(probability=probability), charges)
     trades = np.empty(int((folds[:, 1] - folds[:, 0]).sum()), dtype=TRADE)
-    equity, position = np.empty(len(probability)), np.empty(len(probability))
+    equity = np.empty(len(probability))
     marked = np.empty((len(offsets), len(marks)))
     charges = Charges._make(float(charge) for charge in charges)
     wanted_exposure = _read_only(wanted_exposure)
@@ -201,9 +217,19 @@ def simulate_turned(
         for (first, stop), offset in zip(folds, by_fold, strict=True):
             probability[first : first + offset] = market.probability[stop - offset : stop]
             probability[first + offset : stop] = market.probability[first : stop - offset]
-        _simulate(turned, wanted_exposure, rules, charges, folds, float(initial_equity), trades, equity, position)
+        _simulate(turned, wanted_exposure, rules, charges, folds, float(initial_equity), trades, equity)
         marked[draw] = equity[marks]
     return marked
+
+
+def _as_compiled(market: Market, charges: Charges) -> Market:
+    if len(market.timestamp) == 0:
+        if charges.financing_long != 0 or charges.financing_short != 0:
+            raise ValueError(f"need the times of the bars where holding costs something, was none for {charges!r}")
+        # The kernel multiplies a span of time by a rate of nothing, which is faster than asking: any numbers will do.
+        any_times = np.ascontiguousarray(market.close).view(np.int64)
+        market = market._replace(timestamp=any_times, known_at=any_times)
+    return Market._make(_read_only(column) for column in market)
 
 
 def _read_only(column: NDArray[Any]) -> NDArray[Any]:
@@ -223,15 +249,17 @@ def _simulate(
     initial_equity: float,
     trades: TradeRecords,
     equity: FloatArray,
-    position: FloatArray,
 ) -> int:
+    # Returns the number of trades; more than `trades` has room for if that was not enough.
     n_trades = 0
     balance = initial_equity
     for fold in range(folds.shape[0]):
         first, stop = folds[fold, 0], folds[fold, 1]
         n_trades, balance = _simulate_fold(
-            market, wanted_exposure, rules, charges, first, stop, n_trades, balance, trades, equity, position
+            market, wanted_exposure, rules, charges, first, stop, n_trades, balance, trades, equity
         )
+        if n_trades > len(trades):
+            break
     return n_trades
 
 
@@ -247,13 +275,14 @@ def _simulate_fold(
     balance: float,
     trades: TradeRecords,
     equity: FloatArray,
-    position: FloatArray,
 ) -> tuple[int, float]:
     entry_due = FLAT  # decided at the previous close
     exit_bar = first - NO_MAX_HOLDING
     bar = first
     while bar < stop:
         if entry_due != FLAT and balance > 0.0 and _is_rested(bar - exit_bar, rules):
+            if n_trades == len(trades):
+                return n_trades + 1, balance
             # The decision bar's: the range of the entry bar is not known at its open.
             atr = market.atr[bar - 1] if len(market.atr) > 0 else 0.0
             exposure = rules.exposure
@@ -261,7 +290,7 @@ def _simulate_fold(
                 exposure = min(exposure, wanted_exposure[bar - 1])
             fill_bps = _fill_bps(market, charges, bar)
             held = _open(bar, market.open[bar], atr, entry_due, exposure * balance, balance, fill_bps, rules)
-            leave, entry_due = _hold(held, market, rules, charges, stop, equity, position)
+            leave, entry_due = _hold(held, market, rules, charges, stop, equity)
             balance = _record(trades[n_trades], held, leave, _fill_bps(market, charges, leave.bar))
             n_trades += 1
             bar = exit_bar = leave.bar
@@ -287,7 +316,6 @@ def _hold(
     charges: Charges,
     stop: int,
     equity: FloatArray,
-    position: FloatArray,
 ) -> tuple[Exit, int]:
     # Returns the exit and the side to enter at the same open. Marks every bar that closes with the position held.
     rate = charges.financing_long if held.side == LONG else charges.financing_short
@@ -307,7 +335,6 @@ def _hold(
             equity[bar] = marked
         if reason != _HOLD:
             return Exit(bar, reason, price, at_open, financing), FLAT
-        position[bar] = held.side * held.quantity
         bar += 1
         reason, entry_due = _decide(market.probability[bar - 1], held, bar, rules)
         if reason != _HOLD:

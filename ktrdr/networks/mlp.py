@@ -188,7 +188,7 @@ class MlpStack:
             if number == 0:
                 break
             backward = torch.bmm(backward, views[number][0].transpose(1, 2))
-            backward.mul_(activations[number] > 0)
+            backward = torch.ops.aten.threshold_backward(backward, activations[number], 0)  # that of ReLU
             if kept is not None:
                 backward.mul_(kept[number - 1])
         return gradient[:n_networks]

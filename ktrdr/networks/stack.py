@@ -83,8 +83,8 @@ def padded_rows(n_rows: int) -> int:
 
 
 def at_least_two(stacked: Tensor) -> Tensor:
-    """Return the stack, or two copies of its one network."""
-    return stacked if len(stacked) > 1 else stacked.repeat(2, *(1 for _ in stacked.shape[1:]))
+    """Return the stack, or its one network twice (one memory: read it only)."""
+    return stacked if len(stacked) > 1 else stacked.expand(2, *stacked.shape[1:])
 
 
 def in_chunks(parameters: Tensor, prepared: Tensor, forward: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

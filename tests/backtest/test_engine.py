@@ -334,3 +334,15 @@ def test_financing_is_charged_on_the_last_value_over_the_calendar_time_held():
     assert result.trades["financing"] == pytest.approx([expected])
     assert result.equity[1] == pytest.approx(110_000 - 50)
     assert result.trades["net"] == pytest.approx([0 - expected])
+
+
+def test_bars_need_no_times_where_holding_costs_nothing_and_are_refused_without_where_it_costs():
+    market = random_market(np.random.default_rng(3), 60, on_a_grid=True)
+    untimed = market._replace(timestamp=np.empty(0, np.int64), known_at=np.empty(0, np.int64))
+    chosen = plan(stop_loss=1.0, take_profit=2.0)
+    ours, theirs = trade(untimed, chosen), trade(market, chosen)
+    assert len(ours.trades) > 5
+    assert ours.trades.tolist() == theirs.trades.tolist()
+    assert ours.equity.tolist() == theirs.equity.tolist()
+    with pytest.raises(ValueError, match="need the times"):
+        trade(untimed, plan(financing_short=0.1))

@@ -1,4 +1,6 @@
 import numpy as np
+import pandas as pd
+import purgedcv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,3 +79,23 @@ def test_no_fitted_row_knows_anything_of_validation_or_test_and_no_row_is_lost(w
         assert not seen & {*training.validation.tolist(), *tested}
         reached = {bar for row in training.validation for bar in range(row, label_end[row] + 1)}
         assert not reached & set(tested)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_purging_leaves_the_rows_that_purgedcv_leaves(seed):
+    rng = np.random.default_rng(seed)
+    n_bars, stop = 200, int(rng.integers(20, 180))
+    label_end = np.minimum(np.arange(n_bars) + rng.integers(1, 30, n_bars), n_bars - 1)
+    rows = np.flatnonzero(rng.random(n_bars - 1) < 0.8)
+    opened = pd.date_range("2024-01-01", periods=n_bars + 1, freq="h")
+    # Half open in time: what a label sees of its last bar ends where the next one begins.
+    times = (opened[:-1], opened[label_end + 1])
+
+    ours = split_training_part(rows, label_end, stop)
+
+    part = purgedcv.purge(rows[rows < stop], np.arange(stop, n_bars), *times)
+    earlier = part[: len(part) - len(ours.validation)]
+    assert ours.validation.tolist() == part[len(earlier) :].tolist()
+    assert ours.fitted.tolist() == purgedcv.purge(earlier, ours.validation, *times).tolist()
+    assert ours.purged_before_test == (rows < stop).sum() - len(part)
