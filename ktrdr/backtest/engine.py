@@ -13,6 +13,7 @@ financing accrues while a position is held. Nothing is carried from one fold to 
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -408,3 +409,29 @@ def _record(trade: np.void, held: Position, leave: Exit, fill_bps: float) -> flo
     trade["reason"] = leave.reason
     trade["exit_at_open"] = leave.at_open
     return held.entry_equity + net
+
+
+def simulate_many(
+    market: Market,
+    rules: Iterable[Rules],
+    charges: Charges,
+    folds: NDArray[np.int64],
+    *,
+    wanted_exposure: FloatArray = NOTHING_WANTED,
+    initial_equity: float,
+) -> Iterator[tuple[TradeRecords, FloatArray]]:
+    """Trade one parameter set after the other over the same bars.
+
+    Arguments as for `simulate`, whose `trades` and `equity` are yielded for each, bit for bit. Both are views of memory
+    that the next set overwrites: fresh pages for every set would cost a third of the time.
+    """
+    market = Market._make(_read_only(column) for column in market)
+    wanted_exposure = _read_only(wanted_exposure)
+    charges = Charges._make(float(charge) for charge in charges)
+    trades = np.empty(int((folds[:, 1] - folds[:, 0]).sum()), dtype=TRADE)
+    equity, position = np.full(len(market.close), np.nan), np.empty(len(market.close))
+    for each in rules:
+        n_trades = _simulate(
+            market, wanted_exposure, each, charges, folds, float(initial_equity), trades, equity, position
+        )
+        yield trades[:n_trades], equity
