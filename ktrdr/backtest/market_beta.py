@@ -15,7 +15,7 @@ from ktrdr.market.costs import CostModel
 from ktrdr.statistics.returns import FloatArray, daily_returns
 from ktrdr.strategy.specification import StrategySpecification
 
-_FEWEST_DAYS = 3
+FEWEST_DAYS_OF_BETA = 3
 
 
 def measure_market_betas(
@@ -46,13 +46,18 @@ def _beta(specification: StrategySpecification, bars: Bars, probability: FloatAr
     exposure = wanted_exposure(specification, bars)
     if len(exposure) > 0:
         is_fitted &= ~np.isnan(exposure)
-    if len(np.unique(bars.session_day[is_fitted])) < _FEWEST_DAYS:
+    if len(np.unique(bars.session_day[is_fitted])) < FEWEST_DAYS_OF_BETA:
         return 0.0
     inputs = prepare_engine(specification, bars, probability, is_fitted.astype(np.int8), costs)
     strategy, market = (
         _net_returns(simulation, inputs, bars.session_day)
         for simulation in (simulate_strategy(inputs), simulate_buy_and_hold(inputs))
     )
+    return market_beta(strategy, market)
+
+
+def market_beta(strategy: FloatArray, market: FloatArray) -> float:
+    """Return the slope of a strategy's returns on the market's of the same days; 0.0 where the market did not move."""
     centred = market - market.mean()
     squares = float(centred @ centred)
     return float(centred @ strategy) / squares if squares > 0 else 0.0

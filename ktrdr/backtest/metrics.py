@@ -1,6 +1,10 @@
 """Reduce trades and an equity curve to the figures of backtest.json."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ktrdr.backtest.outcome import INITIAL_EQUITY, EquityCurve, Trades
 from ktrdr.backtest.report import BacktestMetrics
@@ -30,33 +34,47 @@ class CurveFigures:
     cagr: float
 
 
+class TradeColumns(NamedTuple):
+    """What the figures take of closed trades: columns of `Trades`, each (n_trades,) and contiguous."""
+
+    entry_price: FloatArray
+    exit_price: FloatArray
+    quantity: FloatArray
+    entry_equity: FloatArray
+    bars_held: NDArray[np.int64]
+    costs: FloatArray
+    financing: FloatArray
+    net: FloatArray
+
+
 def measure_curve(curve: EquityCurve) -> CurveFigures:
     """Return the figures of an equity curve.
 
     Raises:
         ValueError: The curve spans fewer than two session days.
     """
-    daily = curve.daily_returns()
     years = calendar_years(int(curve.timestamp[0]), int(curve.known_at[-1]))
-    days_per_year = len(daily) / years
-    total_return = float(curve.equity[-1]) / INITIAL_EQUITY - 1.0
+    return measure_days(curve.daily_returns().net_return, curve.equity, years=years)
+
+
+def measure_days(net_return: FloatArray, equity: FloatArray, *, years: float) -> CurveFigures:
+    """Return the figures of (n_days,) returns and the (n_bars,) equities behind them; raises as `measure_curve`."""
+    days_per_year = len(net_return) / years
+    total_return = float(equity[-1]) / INITIAL_EQUITY - 1.0
     return CurveFigures(
-        net_return=daily.net_return,
+        net_return=net_return,
         days_per_year=days_per_year,
         years=years,
-        sharpe_ratio=sharpe_ratio(daily.net_return, days_per_year=days_per_year),
-        max_drawdown=max_drawdown(curve.equity, initial_equity=INITIAL_EQUITY),
+        sharpe_ratio=sharpe_ratio(net_return, days_per_year=days_per_year),
+        max_drawdown=max_drawdown(equity, initial_equity=INITIAL_EQUITY),
         total_return=total_return,
         cagr=annual_growth(total_return, years=years),
     )
 
 
-def mean_holding_days(trades: Trades, curve: EquityCurve) -> float:
-    """Return how many session days a position was held on average; 0 without trades."""
-    if len(trades) == 0:
-        return 0.0
-    bars_per_day = len(curve) / len(curve.daily_returns())
-    return float(trades.bars_held.mean()) / bars_per_day
+def mean_holding_days(bars_held: NDArray[np.int64], *, n_bars: int, n_days: int) -> float:
+    """Return how many session days of a window a position was held on average; 0 without trades."""
+    return float(bars_held.mean()) / (n_bars / n_days) if len(bars_held) > 0 else 0.0
 
 
 def measure_backtest(trades: Trades, curve: EquityCurve, *, seed: int) -> BacktestMetrics:
@@ -66,14 +84,26 @@ def measure_backtest(trades: Trades, curve: EquityCurve, *, seed: int) -> Backte
         ValueError: The curve spans fewer than two session days.
     """
     figures = measure_curve(curve)
+    interval = None
+    if len(trades) > 0 and len(figures.net_return) >= FEWEST_DAYS:
+        interval = sharpe_interval(
+            figures.net_return,
+            days_per_year=figures.days_per_year,
+            shortest_block=mean_holding_days(trades.bars_held, n_bars=len(curve), n_days=len(figures.net_return)),
+            seed=seed,
+        )
+    columns = TradeColumns._make(getattr(trades, name) for name in TradeColumns._fields)
+    return measure_trades(columns, figures, n_bars=len(curve), interval=interval)
+
+
+def measure_trades(
+    trades: TradeColumns, figures: CurveFigures, *, n_bars: int, interval: tuple[float, float] | None
+) -> BacktestMetrics:
+    """Return every figure of the trades that made a curve of so many bars, with the interval of its Sharpe ratio."""
     daily, days_per_year = figures.net_return, figures.days_per_year
     entry_notional = trades.quantity * trades.entry_price
     exit_notional = trades.quantity * trades.exit_price
-    is_traded = len(trades) > 0
-    interval = None
-    if is_traded and len(daily) >= FEWEST_DAYS:
-        shortest_block = mean_holding_days(trades, curve)
-        interval = sharpe_interval(daily, days_per_year=days_per_year, shortest_block=shortest_block, seed=seed)
+    is_traded = len(trades.net) > 0
     return BacktestMetrics(
         sharpe_ratio=figures.sharpe_ratio if is_traded else None,
         sharpe_ci95=interval,
@@ -84,8 +114,8 @@ def measure_backtest(trades: Trades, curve: EquityCurve, *, seed: int) -> Backte
         calmar_ratio=calmar_ratio(figures.cagr, figures.max_drawdown) if is_traded else None,
         win_rate=win_rate(trades.net) if is_traded else None,
         profit_factor=profit_factor(trades.net) if is_traded else None,
-        n_trades=len(trades),
-        exposure=float((entry_notional / trades.entry_equity * trades.bars_held).sum()) / len(curve),
+        n_trades=len(trades.net),
+        exposure=float((entry_notional / trades.entry_equity * trades.bars_held).sum()) / n_bars,
         # Over equity at entry, not over mean equity: that may be zero or less after a ruin.
         turnover=float(((entry_notional + exit_notional) / trades.entry_equity).sum()) / figures.years,
         costs_paid=float((trades.costs + trades.financing).sum()) / INITIAL_EQUITY,

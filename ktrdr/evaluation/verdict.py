@@ -1,10 +1,11 @@
 """The verdict: what statistics alone allow to be said of a backtest, whoever designed it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ktrdr.backtest.metrics import mean_holding_days
 from ktrdr.backtest.outcome import BacktestOutcome
@@ -50,34 +51,35 @@ def reach_verdict(
     metrics, curve = outcome.report.metrics, outcome.equity
     if len(market_betas) != outcome.report.window.n_folds:
         raise ValueError(f"need one beta per fold, was {len(market_betas)} for {outcome.report.window.n_folds}")
-    net = curve.daily_returns().net_return
-    held = outcome.buy_and_hold.daily_returns().net_return
-    steps = np.flatnonzero(np.diff(curve.session_day))
-    fold_of_day = curve.fold[np.append(steps, len(curve) - 1)]
-    folds = np.unique(curve.fold)
-    beta_of_day = np.array(market_betas)[np.searchsorted(folds, fold_of_day)]
+    net, held = curve.daily_returns().net_return, outcome.buy_and_hold.daily_returns().net_return
+    fold_of_day = curve.fold[np.append(np.flatnonzero(np.diff(curve.session_day)), len(curve) - 1)]
     tests = _Tests(
         history=history,
         days_per_year=metrics.days_per_year,
         years=outcome.report.window.years,
-        shortest_block=mean_holding_days(outcome.trades, curve),
+        shortest_block=mean_holding_days(outcome.trades.bars_held, n_bars=len(curve), n_days=len(net)),
         seed=seed,
         is_traded=metrics.n_trades > 0,
         own_sharpe=estimate_sharpe(net) if len(net) >= 3 else None,
     )
-    on_net, adjusted = tests.run(net), tests.run(net - beta_of_day * held)
-    value, reason = _decide(on_net, adjusted, metrics.n_trades)
+    on_net, adjusted = tests.run(net), tests.run(less_market(net, market_betas, held, fold_of_day))
+    psr, years_needed = _worse(min, on_net.psr, adjusted.psr), _worse(max, on_net.years_needed, adjusted.years_needed)
+    value, reason = decide_verdict(
+        n_trades=metrics.n_trades,
+        is_disproven=any(test.sharpe_ci95[1] <= 0 for test in (on_net, adjusted) if test.sharpe_ci95),
+        psr=psr,
+        has_edge=years_needed is not None,
+    )
     return VerdictReport(
         value=value,
         reason=reason,
         n_trials=history.n_trials,
-        psr=_worse(min, on_net.psr, adjusted.psr),
+        psr=psr,
         dsr=_worse(min, on_net.dsr, adjusted.dsr),
-        years_needed=_worse(max, on_net.years_needed, adjusted.years_needed),
+        years_needed=years_needed,
         power=POWER,
         n_trades=metrics.n_trades,
-        expected_best_sharpe=expected_maximum_normal(history.n_trials)
-        * math.sqrt(metrics.days_per_year / (len(net) - 1)),
+        expected_best_sharpe=expected_best_sharpe(history.n_trials, len(net), days_per_year=metrics.days_per_year),
         net=on_net,
         market_adjusted=adjusted,
         market_betas=market_betas,
@@ -132,20 +134,36 @@ class _Tests:
         return probabilistic_sharpe(estimate, deviation * expected_maximum_normal(self.history.n_trials))
 
 
-def _decide(net: SharpeTest, adjusted: SharpeTest, n_trades: int) -> tuple[VerdictValue, str]:
+def expected_best_sharpe(n_trials: int, n_days: int, *, days_per_year: float) -> float:
+    """Return the annualised Sharpe ratio that the best of so many trials without skill would show in so many days."""
+    return expected_maximum_normal(n_trials) * math.sqrt(days_per_year / (n_days - 1))
+
+
+def less_market(
+    net: FloatArray, market_betas: Sequence[float], held: FloatArray, fold_of_day: NDArray[np.int8]
+) -> FloatArray:
+    """Return (n_days,) the net returns less beta times those of buy-and-hold, beta of the fold that a day lies in."""
+    return net - np.array(market_betas)[np.searchsorted(np.unique(fold_of_day), fold_of_day)] * held
+
+
+def decide_verdict(*, n_trades: int, is_disproven: bool, psr: float | None, has_edge: bool) -> tuple[VerdictValue, str]:
+    """Return a verdict's word and the slug of the rule that decided.
+
+    Args:
+        n_trades: Of the backtest.
+        is_disproven: Whether one of the intervals lies below zero.
+        psr: The smaller of the two tests', None where one could not be made.
+        has_edge: Whether both tests' Sharpe ratios are above zero.
+    """
     if n_trades == 0:
         return "inconclusive", "no_trades"
     if n_trades < MINIMUM_TRADES:
         return "inconclusive", "too_few_trades"
-    intervals = [test.sharpe_ci95 for test in (net, adjusted) if test.sharpe_ci95 is not None]
-    if any(high <= 0 for _, high in intervals):
+    if is_disproven:
         return "disproven", "interval_below_zero"
-    psr = _worse(min, net.psr, adjusted.psr)
     if psr is not None and psr >= CONFIDENCE:
         return "candidate", "above_luck"
-    if _worse(max, net.years_needed, adjusted.years_needed) is None:
-        return "inconclusive", "no_positive_edge"
-    return "inconclusive", "not_above_luck"
+    return "inconclusive", "not_above_luck" if has_edge else "no_positive_edge"
 
 
 def _worse(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:
