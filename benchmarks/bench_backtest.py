@@ -1,7 +1,7 @@
 """The engine beside backtesting.py and vectorbt: `python -m benchmarks.bench_backtest [ROUNDS]`.
 
 All follow the same probabilities over the same bars, with costs. Ours returns trades, equity and positions from every
-run; vectorbt is timed for its simulation alone.
+run, a sweep of many sets trades and equity; vectorbt is timed for its simulation alone.
 """
 
 import math
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.engine_process import CHARGES, LIGHT, PLAIN, STOPPED, our_run
 from benchmarks.peers import ABSENT, PeerProcess, is_installed, peer_command
 from benchmarks.side_by_side import ROUNDS, Row, cheaper, faster, not_measured, of_limit, show, take_turns, timed
-from ktrdr.backtest.engine import Charges, Market, Rules
+from ktrdr.backtest.engine import Charges, Market, Rules, simulate_many
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -57,8 +57,10 @@ def make_market(n_bars: int) -> Market:
 
 
 def sweep(market: Market, thresholds: NDArray[np.float64]) -> int:
-    """Run one parameter set after the other; return the number of all trades."""
-    return sum(our_run(market, PLAIN._replace(enter=float(enter))) for enter in thresholds)
+    """Run one parameter set after the other, as a sweep does; return the number of all trades."""
+    folds = np.array([[0, len(market.close)]], dtype=np.int64)
+    sets = (PLAIN._replace(enter=float(enter)) for enter in thresholds)
+    return sum(len(each.trades) for each in simulate_many(market, sets, CHARGES, folds, initial_equity=100_000.0))
 
 
 def signals(probability: NDArray[np.float64], enter: NDArray[np.float64] | float) -> dict[str, NDArray[np.bool_]]:

@@ -142,6 +142,7 @@ class Settings:
     budget: BudgetSettings
     agent: AgentSettings
     max_concurrent_cycles: int
+    max_sweep_variants: int
     training_start_timeout_s: float
     tracing: TracingSettings | None
     exporter: ExporterSettings | None
@@ -252,6 +253,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
         ),
         agent=_agent_settings(variables),
         max_concurrent_cycles=int(_number(variables, "KTRDR_AGENT_MAX_CONCURRENT_CYCLES", 1, minimum=1)),
+        max_sweep_variants=int(_number(variables, "KTRDR_SWEEP_MAX_VARIANTS", 10_000, minimum=1)),
         training_start_timeout_s=_number(variables, "KTRDR_TRAINING_START_TIMEOUT_S", 60, minimum=0),
         tracing=_tracing_settings(variables),
         exporter=_exporter_settings(variables),

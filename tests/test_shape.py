@@ -47,6 +47,7 @@ ENTRY_POINTS = {
     "ktrdr.mcp.__main__",
     "ktrdr.jobs.training",
     "ktrdr.jobs.backtest",
+    "ktrdr.jobs.sweep",
     "ktrdr.jobs.data_load",
     "ktrdr.jobs.exam",
     "ktrdr.jobs.reproduction",

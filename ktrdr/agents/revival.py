@@ -155,7 +155,7 @@ class OperationRevival:
         if plan.keeps("close_trial"):
             return  # its outcome is known, and what is repeated comes after it
         trial_id = operation.metadata.get("training_op_id") or operation.operation_id
-        self._services.ledger.reopen_trial(str(trial_id), {"cause": verb})
+        self._services.ledger.reopen_trials(str(trial_id), {"cause": verb})
 
     def _note(self, operation: Operation, verb: Verb) -> None:
         phase = str(operation.metadata.get("phase") or operation.type)

@@ -1,12 +1,16 @@
 """Write a backtest's files: equal outcomes give equal bytes."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ktrdr.artifacts.files import write_bytes_atomically, write_json_atomically
 from ktrdr.backtest.outcome import LONG, BacktestOutcome, ExitReason, Trades
+from ktrdr.statistics.returns import FloatArray
 
 _INSTANT = pl.Datetime("ms", "UTC")
 _REASONS = {reason.value: reason.name.lower() for reason in ExitReason}
@@ -24,6 +28,17 @@ def write_daily_returns(path: Path, outcome: BacktestOutcome) -> None:
     daily = outcome.equity.daily_returns()
     frame = pl.DataFrame({"session_day": daily.session_day, "net_return": daily.net_return})
     write_bytes_atomically(path, _parquet(frame.with_columns(pl.col("session_day").cast(pl.Date))))
+
+
+def write_variant_returns(path: Path, session_day: NDArray[np.int32], net_return: Mapping[int, FloatArray]) -> None:
+    """Write the out-of-sample paths of a sweep's trials: as `write_daily_returns`, a column for each number."""
+    columns = {"session_day": session_day, **{str(number): returns for number, returns in net_return.items()}}
+    write_bytes_atomically(path, _parquet(pl.DataFrame(columns).with_columns(pl.col("session_day").cast(pl.Date))))
+
+
+def write_sweep(path: Path, table: pl.DataFrame) -> None:
+    """Write the table of a sweep's variants."""
+    write_bytes_atomically(path, _parquet(table))
 
 
 def trades_frame(trades: Trades) -> pl.DataFrame:

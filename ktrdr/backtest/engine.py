@@ -13,6 +13,7 @@ financing accrues while a position is held. Nothing is carried from one fold to 
 """
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -435,3 +436,27 @@ def _record(trade: np.void, held: Position, leave: Exit, fill_bps: float) -> flo
     trade["reason"] = leave.reason
     trade["exit_at_open"] = leave.at_open
     return held.entry_equity + net
+
+
+def simulate_many(
+    market: Market,
+    rules: Iterable[Rules],
+    charges: Charges,
+    folds: NDArray[np.int64],
+    *,
+    wanted_exposure: FloatArray = NOTHING_WANTED,
+    initial_equity: float,
+) -> Iterator[Simulation]:
+    """Trade one parameter set after the other over the same bars.
+
+    Arguments as for `simulate`, whose result is yielded for each, bit for bit. It is a view of memory that the next set
+    overwrites: fresh pages for every set would cost a third of the time.
+    """
+    compiled = _as_compiled(market, charges)
+    wanted_exposure = _read_only(wanted_exposure)
+    charges = Charges._make(float(charge) for charge in charges)
+    trades = np.empty(int((folds[:, 1] - folds[:, 0]).sum()), dtype=TRADE)
+    equity = np.full(len(market.close), np.nan)
+    for each in rules:
+        n_trades = _simulate(compiled, wanted_exposure, each, charges, folds, float(initial_equity), trades, equity)
+        yield Simulation(trades[:n_trades], equity)

@@ -58,7 +58,7 @@ def prepare_engine(
         fill_bps += costs.half_spread_bps
     return EngineInputs(
         market=_market(specification, bars, probability_by_bar, window),
-        rules=_rules(specification),
+        rules=rules_of(specification),
         charges=Charges(fill_bps, costs.financing_long, costs.financing_short),
         folds=folds,
         window=window,
@@ -146,7 +146,8 @@ def _refuse_if_any(is_bad: NDArray[np.bool_], window: NDArray[np.intp], bars: Ba
         raise OperationFailed(f"{count} of {len(window)} test bars {what} (the first: {first})", reason=reason)
 
 
-def _rules(specification: StrategySpecification) -> Rules:
+def rules_of(specification: StrategySpecification) -> Rules:
+    """Return what the engine trades by, from `decision` and `risk`."""
     decision, risk = specification.decision, specification.risk
     return Rules(
         enter=float(decision.enter),

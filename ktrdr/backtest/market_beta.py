@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ktrdr.backtest.engine_inputs import ATR_TIMEPERIOD, wanted_exposure
-from ktrdr.backtest.outcome import EquityCurve
-from ktrdr.backtest.portfolio import TradedSeries, hold_market, prepare_portfolio, trade_strategy
+from ktrdr.backtest.portfolio import Portfolio, TradedSeries, hold_market, prepare_portfolio, trade_strategy
 from ktrdr.indicators.compute import average_true_range
 from ktrdr.market.bars import Bars
 from ktrdr.market.costs import CostModel
@@ -58,14 +57,25 @@ def measure_portfolio_betas(specification: StrategySpecification, series: Sequen
 
 
 def _beta(specification: StrategySpecification, series: Sequence[FittedSeries], fold: int) -> float:
+    portfolio = prepare_fitted(specification, series, fold)
+    if portfolio is None:
+        return 0.0
+    strategy, market = (trade(portfolio).curve().daily_returns() for trade in (trade_strategy, hold_market))
+    return market_beta(strategy.net_return, market.net_return)
+
+
+def prepare_fitted(specification: StrategySpecification, series: Sequence[FittedSeries], fold: int) -> Portfolio | None:
+    """Return the rows that a fold's networks were fitted on, ready to be traded; None where too few for a beta."""
     fitted = [_fitted_series(specification, each, fold) for each in series]
     fitted = [each for each in fitted if each.fold.any()]
     if not fitted:
-        return 0.0
+        return None
     portfolio = prepare_portfolio(specification, fitted)
-    if len(np.unique(portfolio.session_day)) < _FEWEST_DAYS:
-        return 0.0
-    strategy, market = (_net_returns(trade(portfolio).curve()) for trade in (trade_strategy, hold_market))
+    return portfolio if len(np.unique(portfolio.session_day)) >= _FEWEST_DAYS else None
+
+
+def market_beta(strategy: FloatArray, market: FloatArray) -> float:
+    """Return the slope of a strategy's returns on the market's of the same days; 0.0 where the market did not move."""
     centred = market - market.mean()
     squares = float(centred @ centred)
     return float(centred @ strategy) / squares if squares > 0 else 0.0
@@ -79,7 +89,3 @@ def _fitted_series(specification: StrategySpecification, series: FittedSeries, f
     if len(exposure) > 0:
         is_fitted &= ~np.isnan(exposure)
     return TradedSeries(bars, probability, is_fitted.astype(np.int8), series.costs)
-
-
-def _net_returns(curve: EquityCurve) -> FloatArray:
-    return curve.daily_returns().net_return

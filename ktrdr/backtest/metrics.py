@@ -39,24 +39,27 @@ def measure_curve(curve: EquityCurve) -> CurveFigures:
     Raises:
         ValueError: The curve spans fewer than two session days.
     """
-    daily = curve.daily_returns()
     years = calendar_years(int(curve.timestamp[0]), int(curve.known_at[-1]))
-    days_per_year = len(daily) / years
-    total_return = float(curve.equity[-1]) / INITIAL_EQUITY - 1.0
+    return measure_days(curve.daily_returns().net_return, curve.equity, years=years)
+
+
+def measure_days(net_return: FloatArray, equity: FloatArray, *, years: float) -> CurveFigures:
+    """Return the figures of (n_days,) returns and the (n_bars,) equities behind them; raises as `measure_curve`."""
+    days_per_year = len(net_return) / years
+    total_return = float(equity[-1]) / INITIAL_EQUITY - 1.0
     return CurveFigures(
-        net_return=daily.net_return,
+        net_return=net_return,
         days_per_year=days_per_year,
         years=years,
-        sharpe_ratio=sharpe_ratio(daily.net_return, days_per_year=days_per_year),
-        max_drawdown=max_drawdown(curve.equity, initial_equity=INITIAL_EQUITY),
+        sharpe_ratio=sharpe_ratio(net_return, days_per_year=days_per_year),
+        max_drawdown=max_drawdown(equity, initial_equity=INITIAL_EQUITY),
         total_return=total_return,
         cagr=annual_growth(total_return, years=years),
     )
 
 
-def mean_holding_days(trades: Trades, curve: EquityCurve) -> float:
-    """Return how many session days a position was held on average; 0 without trades."""
-    n_days = len(curve.daily_returns())
+def mean_holding_days(trades: Trades, *, n_days: int) -> float:
+    """Return how many session days of a window a position was held on average; 0 without trades."""
     days = 0.0
     for window_bars, is_one in _by_calendar(trades):  # the symbols may have more or fewer bars a day
         share = float(is_one.sum()) / len(trades)
@@ -76,15 +79,24 @@ def measure_backtest(trades: Trades, curve: EquityCurve, *, seed: int) -> Backte
         ValueError: The curve spans fewer than two session days.
     """
     figures = measure_curve(curve)
+    interval = None
+    if len(trades) > 0 and len(figures.net_return) >= FEWEST_DAYS:
+        interval = sharpe_interval(
+            figures.net_return,
+            days_per_year=figures.days_per_year,
+            shortest_block=mean_holding_days(trades, n_days=len(figures.net_return)),
+            seed=seed,
+        )
+    return measure_trades(trades, figures, interval=interval)
+
+
+def measure_trades(trades: Trades, figures: CurveFigures, *, interval: tuple[float, float] | None) -> BacktestMetrics:
+    """Return every figure of the trades that made a curve, with the interval of its Sharpe ratio."""
     daily, days_per_year = figures.net_return, figures.days_per_year
     invested_bars = trades.quantity * trades.entry_price / trades.account_equity * trades.bars_held
     entry_notional = trades.quantity * trades.entry_price
     exit_notional = trades.quantity * trades.exit_price
     is_traded = len(trades) > 0
-    interval = None
-    if is_traded and len(daily) >= FEWEST_DAYS:
-        shortest_block = mean_holding_days(trades, curve)
-        interval = sharpe_interval(daily, days_per_year=days_per_year, shortest_block=shortest_block, seed=seed)
     return BacktestMetrics(
         sharpe_ratio=figures.sharpe_ratio if is_traded else None,
         sharpe_ci95=interval,

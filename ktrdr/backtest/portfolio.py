@@ -1,12 +1,14 @@
 """One account over several symbols: each trades an equal share of it by itself, and the equity is their sum."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ktrdr.backtest.engine import LONG_ONLY, NO_MAX_HOLDING, Rules, Simulation, simulate
+from ktrdr.backtest.engine import LONG_ONLY, NO_MAX_HOLDING, Rules, Simulation, simulate, simulate_many
 from ktrdr.backtest.engine_inputs import EngineInputs, prepare_engine
 from ktrdr.backtest.outcome import INITIAL_EQUITY, EquityCurve, ExitReason, Trades
 from ktrdr.errors import OperationFailed
@@ -111,18 +113,43 @@ class Portfolio:
 
     def sum_of(self, equities: Sequence[FloatArray]) -> FloatArray:
         """Return (n_rows,) the account's equity from (n_bars,) equities of the shares."""
+        if len(self.shares) == 1:  # its bars are the timeline
+            return equities[0][self.shares[0].inputs.window]
         marks = [
             share.along_timeline(equity, self.share_equity) for share, equity in zip(self.shares, equities, strict=True)
         ]
-        return np.sum(marks, axis=0) if len(marks) > 1 else marks[0]
+        total: FloatArray = np.sum(marks, axis=0)
+        return total
 
     def simulate(self, trade: Simulate) -> "PortfolioRun":
         """Trade every share from its part of the account; the ruin of the whole ends everything at that moment."""
         run = PortfolioRun(self, tuple(trade(share.inputs, self.share_equity) for share in self.shares))
-        ruined = np.flatnonzero(run.equity <= 0.0)
-        if len(self.shares) == 1 or len(ruined) == 0:
+        return self._ended_by_ruin(run, trade)
+
+    def simulate_many(self, rules: Sequence[Rules]) -> Iterator["PortfolioRun"]:
+        """Trade one parameter set after the other, with the sizing and the ranges that all shares were prepared for.
+
+        A run is a view of memory that the next one overwrites.
+        """
+        runs = [
+            simulate_many(
+                share.inputs.market,
+                rules,
+                share.inputs.charges,
+                share.inputs.folds,
+                wanted_exposure=share.inputs.wanted_exposure,
+                initial_equity=self.share_equity,
+            )
+            for share in self.shares
+        ]
+        for each, simulations in zip(rules, zip(*runs, strict=True), strict=True):
+            yield self._ended_by_ruin(PortfolioRun(self, simulations), partial(_trade, rules=each))
+
+    def _ended_by_ruin(self, run: "PortfolioRun", trade: Simulate) -> "PortfolioRun":
+        if len(self.shares) == 1:  # the engine ends it
             return run
-        return self._until(int(ruined[0]), trade)
+        ruined = np.flatnonzero(run.equity <= 0.0)
+        return self._until(int(ruined[0]), trade) if len(ruined) else run
 
     def _until(self, row: int, trade: Simulate) -> "PortfolioRun":
         # Traded again up to that row: positions are closed at the last bar before it, and nothing is opened after.
@@ -137,7 +164,7 @@ class Portfolio:
             equity[after] = equity[stop - 1] if stop else self.share_equity
             last = (trades["exit_bar"] == stop - 1) & (trades["reason"] == ExitReason.FOLD_END)
             trades["reason"][last] = ExitReason.RUIN
-            simulations.append(Simulation(trades, equity, ended.position))
+            simulations.append(Simulation(trades, equity))
         return PortfolioRun(self, tuple(simulations))
 
 
@@ -172,11 +199,13 @@ class PortfolioRun:
     def trades(self) -> Trades:
         """Return the trades of all shares, in order of their entries."""
         parts = [self._trades_of(place) for place in range(len(self.simulations))]
+        if len(parts) == 1:
+            return Trades(**parts[0])
         joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         order = np.lexsort((joined["symbol"], joined["entry_time"]))
         return Trades(**{name: column[order] for name, column in joined.items()})
 
-    def _trades_of(self, place: int) -> Mapping[str, NDArray[np.generic]]:
+    def _trades_of(self, place: int) -> Mapping[str, NDArray[Any]]:
         share, simulation = self.portfolio.shares[place], self.simulations[place]
         # Contiguous copies: the records interleave the columns.
         records = {name: simulation.trades[name].copy() for name in simulation.trades.dtype.names or ()}
@@ -241,15 +270,17 @@ def prepare_portfolio(specification: StrategySpecification, series: Sequence[Tra
 
 def trade_strategy(portfolio: Portfolio) -> PortfolioRun:
     """Trade the strategy's own rules and sizing in every share; the baselines are held against it."""
-    return portfolio.simulate(
-        lambda inputs, equity: simulate(
-            inputs.market,
-            inputs.rules,
-            inputs.charges,
-            inputs.folds,
-            wanted_exposure=inputs.wanted_exposure,
-            initial_equity=equity,
-        )
+    return portfolio.simulate(lambda inputs, equity: _trade(inputs, equity, rules=inputs.rules))
+
+
+def _trade(inputs: EngineInputs, initial_equity: float, *, rules: Rules) -> Simulation:
+    return simulate(
+        inputs.market,
+        rules,
+        inputs.charges,
+        inputs.folds,
+        wanted_exposure=inputs.wanted_exposure,
+        initial_equity=initial_equity,
     )
 
 

@@ -59,6 +59,21 @@ class BacktestMetrics(_Section):
         return self
 
 
+SWEEP_METRICS = (
+    "sharpe_ratio",
+    "total_return",
+    "max_drawdown",
+    "n_trades",
+    "profit_factor",
+    "win_rate",
+    "exposure",
+    "turnover",
+    "costs_paid",
+    "days_per_year",
+)
+"""Which of them are kept of each variant of a sweep."""
+
+
 class BuyAndHold(_Section):
     """The market itself: the whole equity in it over the same blocks, with the same costs, closed at fold ends.
 

@@ -1,6 +1,6 @@
 """What `ktrdr train` and `ktrdr backtest` do."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from ktrdr.cli.agent_actions import strategy_of
@@ -10,9 +10,11 @@ from ktrdr.cli.follow import Followed, start_and_follow
 from ktrdr.cli.output import print_document, print_lines, say
 from ktrdr.cli.session import require_server, run_action
 from ktrdr.cli.strategies_actions import read_strategy_file
+from ktrdr.cli.sweep_report import sweep_lines, sweep_of
 from ktrdr.connect.connection import Connection
 from ktrdr.schemas.operations import OperationDocument
 from ktrdr.schemas.strategies import BacktestRequest, TrainingRequest
+from ktrdr.strategy.variants import split_sweep
 
 FILE_ENDINGS = (".yaml", ".yml", ".json")
 
@@ -48,6 +50,21 @@ def backtest_strategy(name: str, detach: bool, as_json: bool) -> None:
     run_action(action, will_work=not detach)
 
 
+def sweep_strategy(name: str, options: Sequence[str], detach: bool, as_json: bool) -> None:
+    """Backtest the variants of a strategy and show the best beside the stored one."""
+
+    async def action(connection: Connection) -> int:
+        if detach:
+            require_server(connection)
+
+        async def start() -> OperationDocument:
+            return await connection.client.backtest(BacktestRequest.build(strategy=name, sweep=split_sweep(options)))
+
+        return await _run(connection, start, detach=detach, as_json=as_json)
+
+    run_action(action, will_work=not detach)
+
+
 async def _stored_name(connection: Connection, file_or_name: str) -> str:
     if not file_or_name.endswith(FILE_ENDINGS):
         return file_or_name
@@ -67,6 +84,9 @@ async def _run(
         return operation.operation_id
 
     async def describe(ended: OperationDocument) -> list[str]:
+        swept = sweep_of(ended)
+        if swept is not None:
+            return [outcome_line(ended), *sweep_lines(swept)]
         strategy = await strategy_of(connection, ended) if ended.status == "completed" else None
         found = [f"Strategy {strategy.name}: {strategy.path}", *result_lines(strategy)] if strategy else []
         return [outcome_line(ended), *found]

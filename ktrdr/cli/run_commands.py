@@ -6,6 +6,15 @@ import typer
 
 from ktrdr.cli.options import Detach, Json, Seed, StrategyName, command_group
 
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH=VALUES",
+        help="Try values of decision and risk: decision.enter=0.5:0.7:0.02 (both ends), risk.stop_loss=none,1,2, "
+        "decision.direction=long,both. Repeatable; all combinations.",
+    ),
+]
+
 app = command_group("Train and backtest by hand.")
 
 
@@ -28,8 +37,16 @@ def train(
 
 
 @app.command("backtest")
-def backtest(name: StrategyName, detach: Detach = False, as_json: Json = False) -> None:
-    """Backtest a trained strategy on its own out-of-sample predictions, net of costs."""
-    from ktrdr.cli.run_actions import backtest_strategy
+def backtest(name: StrategyName, sweep: Sweep = None, detach: Detach = False, as_json: Json = False) -> None:
+    """Backtest a trained strategy on its own out-of-sample predictions, net of costs.
 
-    backtest_strategy(name, detach, as_json)
+    With --sweep every combination of the values is a variant, and every variant counts as a trial: the best of many
+    looks good by luck, and each one more raises what the best must show. The strategy's own backtest stays as it is. A
+    variant becomes a strategy when you save it under a name of its own, train and backtest it.
+    """
+    from ktrdr.cli.run_actions import backtest_strategy, sweep_strategy
+
+    if sweep:
+        sweep_strategy(name, sweep, detach, as_json)
+    else:
+        backtest_strategy(name, detach, as_json)

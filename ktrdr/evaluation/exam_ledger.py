@@ -72,14 +72,14 @@ class ExamLedger:
                 "designer": subject.designer,
                 "trial_head": None if trial_head is None else [trial_head.sequence, trial_head.hash],
             }
-            ledger.add(subject.identity, OPENED, document)
+            ledger.add([(subject.identity, OPENED, document)])
         return number
 
     def close_look(self, identity: str, outcome: Mapping[str, JsonValue]) -> None:
         """Record what a look came to. One that was never opened, or is closed, stays as it is."""
         with self._chain.writing() as ledger:
             if [row.event for row in ledger.rows(identity)] == [OPENED]:
-                ledger.add(identity, CLOSED, outcome)
+                ledger.add([(identity, CLOSED, outcome)])
 
     def count(self) -> int:
         """Return how many looks this workspace has taken."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +10,14 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import JsonValue
 
-from ktrdr.artifacts.files import canonical_json
 from ktrdr.clock import Clock, epoch_ms
 from ktrdr.database.engine import Database
 
 _GENESIS = "0" * 64
+_SUBJECTS_AT_ONCE = 1_000  # what one question to a database may hold
+
+Event = tuple[str, str, Mapping[str, JsonValue]]
+"""Subject, event and payload of a row to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,11 @@ class HashChain:
                 connection.execute(sa.text("BEGIN IMMEDIATE"))  # reads below must see the last writer's row
             else:
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": self._lock_key})
-            yield ChainWriter(lambda subject: self._rows(connection, subject), lambda *row: self._add(connection, *row))
+            yield ChainWriter(
+                lambda subject: self._rows(connection, subject),
+                lambda subjects: self._count_events(connection, subjects),
+                lambda events: self._add(connection, events),
+            )
 
     def verify(self, known: Sequence[ChainHead] = ()) -> list[ChainFault]:
         """Recompute the chain and return every row changed, put in, or removed; empty when whole.
@@ -105,28 +112,46 @@ class HashChain:
         last = connection.execute(sa.select(*columns).order_by(self._table.c.sequence.desc()).limit(1)).first()
         return None if last is None else ChainHead(last.sequence, last.hash)
 
-    def _add(self, connection: sa.Connection, subject: str, event: str, payload: Mapping[str, JsonValue]) -> None:
+    def _count_events(self, connection: sa.Connection, subjects: Sequence[str]) -> dict[str, int]:
+        counts = dict.fromkeys(subjects, 0)
+        query = sa.select(self._subject, sa.func.count()).group_by(self._subject)
+        for first in range(0, len(subjects), _SUBJECTS_AT_ONCE):
+            some = subjects[first : first + _SUBJECTS_AT_ONCE]
+            counts.update((subject, n) for subject, n in connection.execute(query.where(self._subject.in_(some))))
+        return counts
+
+    def _add(self, connection: sa.Connection, events: Iterable[Event]) -> None:
         head = self._head(connection) or ChainHead(0, _GENESIS)
-        sequence, recorded_at_ms = head.sequence + 1, epoch_ms(self._clock())
-        text = canonical_json(dict(payload)).decode()
-        values = {
-            "sequence": sequence,
-            self._subject.name: subject,
-            "event": event,
-            "recorded_at_ms": recorded_at_ms,
-            "payload": text,
-            "previous_hash": head.hash,
-            "hash": _row_hash(sequence, subject, event, recorded_at_ms, text, head.hash),
-        }
-        connection.execute(self._table.insert().values(values))
+        recorded_at_ms = epoch_ms(self._clock())
+        rows = []
+        for subject, event, payload in events:
+            sequence = head.sequence + 1
+            # Compact: a row of a sweep is one of thousands.
+            text = json.dumps(dict(payload), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            row_hash = _row_hash(sequence, subject, event, recorded_at_ms, text, head.hash)
+            rows.append(
+                {
+                    "sequence": sequence,
+                    self._subject.name: subject,
+                    "event": event,
+                    "recorded_at_ms": recorded_at_ms,
+                    "payload": text,
+                    "previous_hash": head.hash,
+                    "hash": row_hash,
+                }
+            )
+            head = ChainHead(sequence, row_hash)
+        if rows:
+            connection.execute(self._table.insert(), rows)
 
 
 @dataclass(frozen=True, slots=True)
 class ChainWriter:
-    """What a writer may do: read the rows about a subject (None: all), and add one."""
+    """What a writer may do: read the rows about a subject (None: all), count those about some, and add events once."""
 
     rows: Callable[[str | None], Sequence[sa.Row[Any]]]
-    add: Callable[[str, str, Mapping[str, JsonValue]], None]
+    count_events: Callable[[Sequence[str]], dict[str, int]]
+    add: Callable[[Iterable[Event]], None]
 
 
 def _row_hash(sequence: int, subject: str, event: str, recorded_at_ms: int, payload: str, previous_hash: str) -> str:

@@ -21,7 +21,18 @@ from ktrdr.evaluation.hash_chain import ChainFault, ChainHead, HashChain
 OPENED, CLOSED, REOPENED = "opened", "closed", "reopened"
 # A trial that goes on after its end is closed again: each such event has a number, and is still written once.
 _NUMBERED = "{event}#{number}"
+_VARIANT = "#"  # stands in no operation's id
 _WRITERS_LOCK = 7242102
+
+
+def variant_trial(operation_id: str, number: int) -> str:
+    """Return the id of the trial that is one variant of a sweep: the same one whenever the sweep runs again."""
+    return f"{operation_id}{_VARIANT}{number}"
+
+
+def operation_of(trial_id: str) -> str:
+    """Return the operation that a trial belongs to; only those of a sweep share theirs."""
+    return trial_id.partition(_VARIANT)[0]
 
 
 class TrialLedger:
@@ -38,7 +49,11 @@ class TrialLedger:
             trial_id: Id of the training, or of the backtest that has no training of its own.
             configuration: What is tried: strategy, its hash, snapshot, seed.
         """
-        self._append(trial_id, OPENED, configuration)
+        self.open_trials({trial_id: configuration})
+
+    def open_trials(self, configurations: Mapping[str, Mapping[str, JsonValue]]) -> None:
+        """Count many trials by their ids, all at once; those that are counted stay as they are."""
+        self._append(OPENED, configurations)
 
     def close_trial(self, trial_id: str, outcome: Mapping[str, JsonValue]) -> None:
         """Record how a trial ended. One that was never opened, or is closed, stays as it is.
@@ -47,16 +62,29 @@ class TrialLedger:
             trial_id: Usually an opened trial.
             outcome: Its reason slug and, where it got so far, metrics and the path of its daily returns.
         """
-        self._append(trial_id, CLOSED, outcome)
+        self.close_trials({trial_id: outcome})
 
-    def reopen_trial(self, trial_id: str, cause: Mapping[str, JsonValue]) -> None:
-        """Record that a closed trial goes on: it is counted once, and its last outcome is the one that holds.
+    def close_trials(self, outcomes: Mapping[str, Mapping[str, JsonValue]]) -> None:
+        """Record how many trials ended, all at once; each as by `close_trial`."""
+        self._append(CLOSED, outcomes)
+
+    def reopen_trials(self, operation_id: str, cause: Mapping[str, JsonValue]) -> None:
+        """Record that an operation's closed trials go on: they are counted once, and their last outcome holds.
 
         Args:
-            trial_id: Any trial; one that is not closed stays as it is.
+            operation_id: Any operation; what it has of trials that are not closed stays as it is.
             cause: Who set it going again.
         """
-        self._append(trial_id, REOPENED, cause)
+        self._append(REOPENED, dict.fromkeys(self.trials_of(operation_id), cause))
+
+    def trials_of(self, operation_id: str) -> list[str]:
+        """Return the ids of an operation's trials, in the order of their openings: several of a sweep, else one."""
+        of_sweep = trial_events.c.trial_id.startswith(f"{operation_id}{_VARIANT}", autoescape=True)
+        query = sa.select(trial_events.c.trial_id).where(
+            trial_events.c.event == OPENED, sa.or_(trial_events.c.trial_id == operation_id, of_sweep)
+        )
+        with self._database.engine.connect() as connection:
+            return list(connection.execute(query.order_by(trial_events.c.sequence)).scalars())
 
     def configuration(self, trial_id: str) -> dict[str, JsonValue] | None:
         """Return what a trial was opened with, None where it was not."""
@@ -81,23 +109,25 @@ class TrialLedger:
             return int(connection.execute(query).scalar_one())
 
     def history(self, trial_id: str) -> TrialHistory:
-        """Return what a verdict on this trial needs to know of all trials started so far."""
-        others = [outcome for trial, outcome in self._outcomes().items() if trial != trial_id]
+        """Return what a verdict on this trial needs to know of all started so far; of a sweep's, on any of its own."""
+        own = operation_of(trial_id)
+        others = [json.loads(text) for trial, text in self._closings().items() if operation_of(trial) != own]
         daily = [ratio for outcome in others if (ratio := _daily_sharpe(outcome)) is not None]
         return TrialHistory(n_trials=self.count(), other_sharpes=_spread(daily))
 
     def returns_beside(self, trial_id: str) -> list[str]:
-        """Return the paths of the daily returns of all other trials of the same snapshot, relative to the workspace."""
-        opened = sa.select(trial_events.c.trial_id, trial_events.c.payload).where(trial_events.c.event == OPENED)
-        with self._database.engine.connect() as connection:
-            snapshots = {trial: json.loads(text).get("snapshot") for trial, text in connection.execute(opened)}
-        return [
-            path
-            for trial, outcome in self._outcomes().items()
-            if trial != trial_id
-            and snapshots.get(trial) == snapshots.get(trial_id)
-            and isinstance(path := outcome.get("daily_returns"), str)
-        ]
+        """Return the files of the daily returns of all other trials of the same snapshot, relative to the workspace.
+
+        The trials of a sweep share one file, and do not stand beside one another.
+        """
+        own = operation_of(trial_id)
+        snapshots = {trial: json.loads(text).get("snapshot") for trial, text in self._configurations().items()}
+        found = (
+            json.loads(text).get("daily_returns")
+            for trial, text in self._closings().items()
+            if operation_of(trial) != own and snapshots[trial] == snapshots.get(trial_id)
+        )
+        return list(dict.fromkeys(path for path in found if isinstance(path, str)))
 
     def unclosed(self) -> list[str]:
         """Return the ids of trials that have no outcome yet, oldest first."""
@@ -113,12 +143,11 @@ class TrialLedger:
 
     def has_verdict(self, strategy_sha256: str, verdict: JsonValue) -> bool:
         """Return whether a trial of this strategy ended with exactly this verdict."""
-        opened = sa.select(trial_events.c.trial_id, trial_events.c.payload).where(trial_events.c.event == OPENED)
-        with self._database.engine.connect() as connection:
-            tried = {trial: json.loads(text).get("strategy_sha256") for trial, text in connection.execute(opened)}
+        closings = self._closings()
         return any(
-            tried.get(trial) == strategy_sha256 and outcome.get("verdict") == verdict
-            for trial, outcome in self._outcomes().items()
+            json.loads(closings[trial]).get("verdict") == verdict
+            for trial, text in self._configurations(strategy_sha256).items()
+            if trial in closings and json.loads(text).get("strategy_sha256") == strategy_sha256
         )
 
     def head(self) -> ChainHead | None:
@@ -132,20 +161,30 @@ class TrialLedger:
         """
         return self._chain.verify(known)
 
-    def _outcomes(self) -> dict[str, dict[str, JsonValue]]:
-        """Return the outcome that holds of every trial that has one, in the order of the openings."""
-        query = sa.select(trial_events.c.trial_id, trial_events.c.event, trial_events.c.payload)
-        outcomes: dict[str, dict[str, JsonValue] | None] = {}
+    def _configurations(self, containing: str = "") -> dict[str, str]:
+        """Return the JSON that each trial was opened with, of those that hold a text somewhere."""
+        query = sa.select(trial_events.c.trial_id, trial_events.c.payload).where(
+            trial_events.c.event == OPENED, trial_events.c.payload.contains(containing, autoescape=True)
+        )
+        with self._database.engine.connect() as connection:
+            return {trial: text for trial, text in connection.execute(query)}
+
+    def _closings(self) -> dict[str, str]:
+        """Return the JSON of the outcome that holds of every trial that has one, in the order of the openings."""
+        is_opening = trial_events.c.event == OPENED
+        payload = sa.case((is_opening, ""), else_=trial_events.c.payload)  # an opening's is long and not asked for
+        query = sa.select(trial_events.c.trial_id, trial_events.c.event, payload)
+        closings: dict[str, str | None] = {}
         with self._database.engine.connect() as connection:
             for trial, event, text in connection.execute(query.order_by(trial_events.c.sequence)):
-                outcomes[trial] = json.loads(text) if event.startswith(CLOSED) else None
-        return {trial: outcome for trial, outcome in outcomes.items() if outcome is not None}
+                closings[trial] = text if event.startswith(CLOSED) else None
+        return {trial: text for trial, text in closings.items() if text is not None}
 
-    def _append(self, trial_id: str, event: str, payload: Mapping[str, JsonValue]) -> None:
+    def _append(self, event: str, payloads: Mapping[str, Mapping[str, JsonValue]]) -> None:
         with self._chain.writing() as ledger:
-            name = _next_event(event, n_events=len(ledger.rows(trial_id)))
-            if name is not None:
-                ledger.add(trial_id, name, payload)
+            counts = ledger.count_events([*payloads])
+            names = {trial: _next_event(event, n_events=n_events) for trial, n_events in counts.items()}
+            ledger.add((trial, name, payloads[trial]) for trial, name in names.items() if name is not None)
 
 
 def _daily_sharpe(outcome: Mapping[str, JsonValue]) -> float | None:

@@ -1,13 +1,15 @@
 """The verdict: what statistics alone allow to be said of a backtest, whoever designed it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ktrdr.backtest.market_beta import market_beta
 from ktrdr.backtest.metrics import mean_holding_days
-from ktrdr.backtest.outcome import BacktestOutcome, EquityCurve
+from ktrdr.backtest.outcome import BacktestOutcome
 from ktrdr.backtest.report import SelectionReport, SharpeTest, TrialHistory, VerdictReport, VerdictValue
 from ktrdr.statistics.bootstrap import FEWEST_DAYS, sharpe_interval
 from ktrdr.statistics.luck import (
@@ -51,37 +53,40 @@ def reach_verdict(
     metrics, curve = outcome.report.metrics, outcome.equity
     if len(market_betas) != outcome.report.window.n_folds:
         raise ValueError(f"need one beta per fold, was {len(market_betas)} for {outcome.report.window.n_folds}")
-    net = curve.daily_returns().net_return
-    held = outcome.buy_and_hold.daily_returns().net_return
+    net, held = curve.daily_returns().net_return, outcome.buy_and_hold.daily_returns().net_return
+    fold_of_day = curve.fold[np.append(np.flatnonzero(np.diff(curve.session_day)), len(curve) - 1)]
     tests = _Tests(
         history=history,
         days_per_year=metrics.days_per_year,
         years=outcome.report.window.years,
-        shortest_block=mean_holding_days(outcome.trades, curve),
+        shortest_block=mean_holding_days(outcome.trades, n_days=len(net)),
         seed=seed,
         is_traded=metrics.n_trades > 0,
         own_sharpe=estimate_sharpe(net) if len(net) >= 3 else None,
     )
-    hindsight = _slope(net, held)
-    # A beta fitted elsewhere is off by chance, and what is left of a market that rose passes for an edge.
-    less_market = min(net - _by_day(market_betas, curve) * held, net - hindsight * held, key=tests.merit)
-    on_net, adjusted = tests.run(net), tests.run(less_market)
-    value, reason = _decide(on_net, adjusted, metrics.n_trades)
+    adjusted_returns = less_market(net, market_betas, held, fold_of_day, n_trials=history.n_trials)
+    on_net, adjusted = tests.run(net), tests.run(adjusted_returns)
+    psr, years_needed = _worse(min, on_net.psr, adjusted.psr), _worse(max, on_net.years_needed, adjusted.years_needed)
+    value, reason = decide_verdict(
+        n_trades=metrics.n_trades,
+        is_disproven=any(test.sharpe_ci95[1] <= 0 for test in (on_net, adjusted) if test.sharpe_ci95),
+        psr=psr,
+        has_edge=years_needed is not None,
+    )
     return VerdictReport(
         value=value,
         reason=reason,
         n_trials=history.n_trials,
-        psr=_worse(min, on_net.psr, adjusted.psr),
+        psr=psr,
         dsr=_worse(min, on_net.dsr, adjusted.dsr),
-        years_needed=_worse(max, on_net.years_needed, adjusted.years_needed),
+        years_needed=years_needed,
         power=POWER,
         n_trades=metrics.n_trades,
-        expected_best_sharpe=expected_maximum_normal(history.n_trials)
-        * math.sqrt(metrics.days_per_year / (len(net) - 1)),
+        expected_best_sharpe=expected_best_sharpe(history.n_trials, len(net), days_per_year=metrics.days_per_year),
         net=on_net,
         market_adjusted=adjusted,
         market_betas=market_betas,
-        hindsight_beta=hindsight,
+        hindsight_beta=market_beta(net, held),
         history=history,
         selection=selection,
     )
@@ -99,14 +104,9 @@ class _Tests:
     is_traded: bool
     own_sharpe: SharpeEstimate | None
 
-    def merit(self, daily: FloatArray) -> float:
-        """Return a number that is lower the less of an edge the test sees in a series of returns."""
-        estimate = self._estimate(daily)
-        return -math.inf if estimate is None else self._distance(estimate)
-
     def run(self, daily: FloatArray) -> SharpeTest:
         """Test one series of returns per session day."""
-        estimate = self._estimate(daily)
+        estimate = estimate_sharpe(daily) if self.is_traded and len(daily) >= 3 else None
         if estimate is None:
             return SharpeTest(sharpe_ratio=None, sharpe_ci95=None, psr=None, dsr=None, years_needed=None)
         n_trials = self.history.n_trials
@@ -126,14 +126,6 @@ class _Tests:
             years_needed=None if years is None else max(0.0, years - self.years),
         )
 
-    def _estimate(self, daily: FloatArray) -> SharpeEstimate | None:
-        return estimate_sharpe(daily) if self.is_traded and len(daily) >= 3 else None
-
-    def _distance(self, estimate: SharpeEstimate) -> float:
-        # Of the probability that is tested, before its distribution: that one is 1.0 for whatever is strong enough.
-        by_luck = expected_maximum_normal(self.history.n_trials)
-        return (estimate.sharpe * math.sqrt(estimate.n - 1) - by_luck) / estimate.error_factor
-
     def _deflated(self, estimate: SharpeEstimate) -> float | None:
         # Bailey and Lopez de Prado (2014): the threshold from the variance of the trials' own ratios.
         if self.history.n_trials == 1:
@@ -146,34 +138,55 @@ class _Tests:
         return probabilistic_sharpe(estimate, deviation * expected_maximum_normal(self.history.n_trials))
 
 
-def _by_day(market_betas: list[float], curve: EquityCurve) -> FloatArray:
-    """Return (n_days,) the beta of the fold that each session day ends in."""
-    last_of_day = np.append(np.flatnonzero(np.diff(curve.session_day)), len(curve) - 1)
-    betas: FloatArray = np.array(market_betas)[np.searchsorted(np.unique(curve.fold), curve.fold[last_of_day])]
-    return betas
+def expected_best_sharpe(n_trials: int, n_days: int, *, days_per_year: float) -> float:
+    """Return the annualised Sharpe ratio that the best of so many trials without skill would show in so many days."""
+    return expected_maximum_normal(n_trials) * math.sqrt(days_per_year / (n_days - 1))
 
 
-def _slope(net: FloatArray, held: FloatArray) -> float:
-    """Return the slope of the net returns on those of buy-and-hold; 0 where the market did not move."""
-    centred = held - held.mean()
-    squares = float(centred @ centred)
-    return float(centred @ net) / squares if squares > 0 else 0.0
+def less_market(
+    net: FloatArray,
+    market_betas: Sequence[float],
+    held: FloatArray,
+    fold_of_day: NDArray[np.int8],
+    *,
+    n_trials: int,
+) -> FloatArray:
+    """Return (n_days,) the net returns less beta times those of buy-and-hold, by whichever beta leaves less of an edge.
+
+    The betas are those given, each for its fold's days, and the one that the judged days themselves show: a beta fitted
+    elsewhere is off by chance, and what is left of a market that rose passes for an edge.
+    """
+    by_day = np.array(market_betas)[np.searchsorted(np.unique(fold_of_day), fold_of_day)]
+    return min(net - by_day * held, net - market_beta(net, held) * held, key=lambda daily: _merit(daily, n_trials))
 
 
-def _decide(net: SharpeTest, adjusted: SharpeTest, n_trades: int) -> tuple[VerdictValue, str]:
+def _merit(daily: FloatArray, n_trials: int) -> float:
+    """Return a number that is lower the less of an edge the test sees in a series of returns."""
+    estimate = estimate_sharpe(daily) if len(daily) >= 3 else None
+    if estimate is None:
+        return -math.inf
+    # Of the probability that is tested, before its distribution: that one is 1.0 for whatever is strong enough.
+    return (estimate.sharpe * math.sqrt(estimate.n - 1) - expected_maximum_normal(n_trials)) / estimate.error_factor
+
+
+def decide_verdict(*, n_trades: int, is_disproven: bool, psr: float | None, has_edge: bool) -> tuple[VerdictValue, str]:
+    """Return a verdict's word and the slug of the rule that decided.
+
+    Args:
+        n_trades: Of the backtest.
+        is_disproven: Whether one of the intervals lies below zero.
+        psr: The smaller of the two tests', None where one could not be made.
+        has_edge: Whether both tests' Sharpe ratios are above zero.
+    """
     if n_trades == 0:
         return "inconclusive", "no_trades"
     if n_trades < MINIMUM_TRADES:
         return "inconclusive", "too_few_trades"
-    intervals = [test.sharpe_ci95 for test in (net, adjusted) if test.sharpe_ci95 is not None]
-    if any(high <= 0 for _, high in intervals):
+    if is_disproven:
         return "disproven", "interval_below_zero"
-    psr = _worse(min, net.psr, adjusted.psr)
     if psr is not None and psr >= CONFIDENCE:
         return "candidate", "above_luck"
-    if _worse(max, net.years_needed, adjusted.years_needed) is None:
-        return "inconclusive", "no_positive_edge"
-    return "inconclusive", "not_above_luck"
+    return "inconclusive", "not_above_luck" if has_edge else "no_positive_edge"
 
 
 def _worse(choose: Callable[[float, float], float], one: float | None, other: float | None) -> float | None:

@@ -5,19 +5,18 @@ from pathlib import Path
 from pydantic import BaseModel, JsonValue
 
 from ktrdr.backtest.artifacts import write_backtest, write_daily_returns
-from ktrdr.backtest.market_beta import FittedSeries, measure_portfolio_betas
-from ktrdr.backtest.portfolio import TradedSeries
+from ktrdr.backtest.market_beta import measure_portfolio_betas
 from ktrdr.backtest.report import TrialHistory
 from ktrdr.backtest.run import run_portfolio
 from ktrdr.config import Settings, load_settings
 from ktrdr.evaluation.selection import compare_with_trials
 from ktrdr.evaluation.verdict import reach_verdict
+from ktrdr.jobs.evidence import read_evidence
 from ktrdr.jobs.files import trial_file
 from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.jobs.stores import open_job_stores
 from ktrdr.operations.job_child import Report
 from ktrdr.telemetry.stopwatch import Stopwatch
-from ktrdr.training.predictions import read_all_predictions
 from ktrdr.training.report import read_training_report
 
 
@@ -44,27 +43,12 @@ def backtest_in(settings: Settings, request: BacktestJobRequest, report: Report,
     specification = stores.strategies.read(request.strategy)
     training = read_training_report(folder / "training.json")
     require_same_strategy(specification, training.strategy_sha256)
-    timeframe = specification.timeframe
-    series = [
-        stores.bars.load_research(symbol, timeframe, snapshot=training.snapshot_of(symbol))
-        for symbol in specification.symbols
-    ]
-    costs = [stores.bars.series(symbol, timeframe).costs for symbol in specification.symbols]
-    predictions = read_all_predictions(folder / "predictions.parquet", series)
-    traded = [
-        TradedSeries(bars, *found.by_bar(len(bars)), cost)
-        for bars, found, cost in zip(series, predictions, costs, strict=True)
-    ]
-    stopwatch.lap("job.read", {"bars": sum(map(len, series))})
+    traded, fitted = read_evidence(stores, specification, training)
+    stopwatch.lap("job.read", {"bars": sum(len(each.bars) for each in traded)})
     report(30.0, "trading the test blocks")
     outcome = run_portfolio(specification, traded, seed=training.seed, on_lap=stopwatch.lap)
     stopwatch.measure(bars=stopwatch.amount("backtest.trade", "bars"), backtest_s=stopwatch.seconds("backtest.trade"))
     report(60.0, "reaching the verdict")
-    learned = read_all_predictions(folder / "fitted_predictions.parquet", series)
-    fitted = [
-        FittedSeries(bars, found.of_folds(len(bars)), cost)
-        for bars, found, cost in zip(series, learned, costs, strict=True)
-    ]
     betas = measure_portfolio_betas(specification, fitted)
     with stores.trials.settled():
         for path in request.other_returns:

@@ -7,13 +7,15 @@ from pydantic import BaseModel, JsonValue
 
 from ktrdr.artifacts.attempt import discard_attempt
 from ktrdr.errors import KtrdrError, OperationFailed
-from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, CYCLE_FILE, TRAINING_FILES, trial_file
+from ktrdr.jobs.files import ASSESSMENT_FILES, BACKTEST_FILES, CYCLE_FILE, SWEEPS_FOLDER, TRAINING_FILES, trial_file
 from ktrdr.jobs.repeated_job import run_repeated_job
 from ktrdr.jobs.same_strategy import require_same_strategy
 from ktrdr.jobs.services import LaboratoryServices
-from ktrdr.market.snapshot import name_snapshots
+from ktrdr.jobs.sweep_operation import sweep_variants
+from ktrdr.jobs.trial_configuration import trial_configuration
 from ktrdr.operations.runtime import Body
 from ktrdr.operations.work import Payload, Work
+from ktrdr.strategy.variants import Axes
 
 TRAINING, BACKTESTING = "training", "backtesting"
 _TRAINING_JOB, _BACKTEST_JOB = "ktrdr.jobs.training", "ktrdr.jobs.backtest"
@@ -32,10 +34,15 @@ class TrainingPayload(BaseModel):
 
 
 class BacktestPayload(BaseModel):
-    """What a `backtesting` operation is asked. `trial_id`: the training's; None opens a trial for the backtest."""
+    """What a `backtesting` operation is asked. `trial_id`: the training's; None opens a trial for the backtest.
+
+    With `sweep` each variant is a trial, and `strategy_sha256` is what the strategy was when they were checked.
+    """
 
     strategy: str
     trial_id: str | None
+    strategy_sha256: str | None = None
+    sweep: Axes | None = None
 
 
 def training_operation(services: LaboratoryServices) -> Body:
@@ -48,7 +55,7 @@ def training_operation(services: LaboratoryServices) -> Body:
         def open_trial() -> JsonValue:
             services.operations.write_metadata(work.operation_id, {"strategy_name": payload.strategy})
             require_same_strategy(services.strategies.read(payload.strategy), payload.strategy_sha256)
-            configuration = _configuration(services, TRAINING, payload.strategy)
+            configuration = trial_configuration(services, TRAINING, payload.strategy)
             services.ledger.open_trial(work.operation_id, {**configuration, "seed": payload.seed})
             return {name: configuration[name] for name in ("strategy_sha256", "snapshot", "snapshots")}
 
@@ -57,7 +64,8 @@ def training_operation(services: LaboratoryServices) -> Body:
 
         def publish() -> None:
             # What was computed from an earlier training of this strategy no longer belongs to it.
-            outdated = (CYCLE_FILE, *ASSESSMENT_FILES, *reversed(BACKTEST_FILES))
+            sweeps = _sweeps_of(services, payload.strategy)
+            outdated = (CYCLE_FILE, *ASSESSMENT_FILES, *reversed(BACKTEST_FILES), *sweeps)
             services.strategies.publish(
                 payload.strategy, trained.attempt, TRAINING_FILES, uploaded=trained.kept, dropping=outdated
             )
@@ -95,12 +103,14 @@ def backtest_operation(services: LaboratoryServices) -> Body:
 
     async def body(work: Work, document: Payload) -> JsonValue:
         payload = BacktestPayload.model_validate(document)
+        if payload.sweep is not None:
+            return await sweep_variants(services, work, payload.strategy, str(payload.strategy_sha256), payload.sweep)
         trial_id = payload.trial_id or work.operation_id
 
         def prepare() -> JsonValue:
             services.operations.write_metadata(work.operation_id, {"strategy_name": payload.strategy})
             if payload.trial_id is None:
-                configuration = _configuration(services, BACKTESTING, payload.strategy)
+                configuration = trial_configuration(services, BACKTESTING, payload.strategy)
                 services.ledger.open_trial(work.operation_id, configuration)
             # Remembered with the step: a backtest that runs again after a crash is judged by the same history.
             return {
@@ -141,25 +151,6 @@ def backtest_operation(services: LaboratoryServices) -> Body:
     return body
 
 
-def _configuration(services: LaboratoryServices, kind: str, strategy: str) -> Payload:
-    """Return what a trial tries, as the ledger keeps it."""
-    specification = services.strategies.read(strategy)
-    snapshots = {
-        symbol: services.bars.research_series(symbol, specification.timeframe).snapshot
-        for symbol in specification.symbols
-    }
-    return {
-        "kind": kind,
-        "strategy": strategy,
-        "strategy_sha256": specification.sha256(),
-        "configuration_sha256": specification.configuration_sha256(),
-        "symbol": specification.symbols_text,
-        "timeframe": specification.timeframe,
-        "snapshot": name_snapshots(snapshots),
-        "snapshots": dict[str, JsonValue](snapshots),
-    }
-
-
 def backtest_outcome(
     services: LaboratoryServices, trial_id: str, outcome: str, result: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
@@ -174,6 +165,11 @@ def backtest_outcome(
         "verdict": result["verdict"],
         "daily_returns": str(path),
     }
+
+
+def _sweeps_of(services: LaboratoryServices, strategy: str) -> list[str]:
+    folder = services.strategies.folder(strategy)
+    return [str(path.relative_to(folder)) for path in folder.glob(f"{SWEEPS_FOLDER}/*.parquet")]
 
 
 def _path(services: LaboratoryServices, strategy: str) -> str:

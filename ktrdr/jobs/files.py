@@ -11,6 +11,14 @@ ASSESSMENT_FILES = (REPORT_FILE, "assessment.json")
 CYCLE_FILE = "cycle.json"
 
 
+SWEEPS_FOLDER = "sweeps"
+
+
+def sweep_file(operation_id: str) -> str:
+    """Return where the table of a sweep lies in its strategy's folder."""
+    return f"{SWEEPS_FOLDER}/{operation_id}.parquet"
+
+
 def trial_file(trial_id: str) -> str:
-    """Return the name under which a trial's out-of-sample daily returns are kept, for good."""
+    """Return the name under which daily returns are kept, for good: a trial's, or by its operation a sweep's."""
     return f"{trial_id}.parquet"

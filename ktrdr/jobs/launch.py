@@ -1,6 +1,7 @@
 """Start a training or a backtest that is not part of a cycle."""
 
 import logging
+from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
@@ -15,6 +16,7 @@ from ktrdr.operations.operation import Operation
 from ktrdr.operations.runtime import COMPUTE_QUEUE
 from ktrdr.operations.store import OperationStore
 from ktrdr.strategy.store import StrategyStore
+from ktrdr.strategy.variants import Value, expand_grid, parse_axes
 from ktrdr.telemetry.logs import logging_about
 
 DEFAULT_TRAINING_SEED = 1
@@ -46,23 +48,38 @@ def start_training(
     return _enqueue(operations, TRAINING, payload, _metadata(strategy, payload.seed))
 
 
-def start_backtest(operations: OperationStore, strategies: StrategyStore, *, strategy: str) -> Operation:
-    """Enqueue the backtest of a trained strategy.
+def start_backtest(
+    operations: OperationStore,
+    strategies: StrategyStore,
+    *,
+    strategy: str,
+    sweep: Mapping[str, str | Sequence[Value]] | None = None,
+    max_variants: int,
+) -> Operation:
+    """Enqueue the backtest of a trained strategy, or of its variants with these values of `decision` and `risk`.
 
     Raises:
         NotFound: No such strategy.
-        InvalidInput: It is not trained (`not_trained`).
+        InvalidInput: It is not trained (`not_trained`), or the variants cannot be (`sweep_invalid`, `sweep_too_large`):
+            none of them was counted.
         Conflict: It is being trained or backtested already (`strategy_busy`).
     """
-    strategies.read(strategy)
+    specification = strategies.read(strategy)
     if strategies.read_json(strategy, "training.json") is None:
         raise InvalidInput(
             f"{strategy} is not trained, so there is nothing to backtest; run `ktrdr train {strategy}` first",
             reason="not_trained",
         )
     refuse_busy_strategy(operations, strategy)
-    payload = BacktestPayload(strategy=strategy, trial_id=None)
-    return _enqueue(operations, BACKTESTING, payload, _metadata(strategy, None))
+    if sweep is None:
+        return _enqueue(
+            operations, BACKTESTING, BacktestPayload(strategy=strategy, trial_id=None), _metadata(strategy, None)
+        )
+    axes = parse_axes(sweep, most=max_variants)
+    n_variants = len(expand_grid(specification, axes).variants)
+    payload = BacktestPayload(strategy=strategy, trial_id=None, strategy_sha256=specification.sha256(), sweep=axes)
+    metadata = {**_metadata(strategy, None), "strategy_sha256": specification.sha256(), "n_variants": n_variants}
+    return _enqueue(operations, BACKTESTING, payload, metadata)
 
 
 def refuse_busy_strategy(operations: OperationStore, strategy: str) -> None:

@@ -1,13 +1,13 @@
 """Close the trials whose operation ended without doing so itself: cancelled, or lost with its worker."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pydantic import JsonValue
 
 from ktrdr.artifacts.shelf import Shelf
 from ktrdr.config import Settings
 from ktrdr.errors import NotFound
-from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.evaluation.trial_ledger import TrialLedger, operation_of
 from ktrdr.jobs.files import trial_file
 from ktrdr.operations.operation import Operation
 from ktrdr.operations.store import TRIGGER_LOCK, OperationStore
@@ -18,31 +18,34 @@ def trial_reconciler(
 ) -> Callable[[], None]:
     """Return a chore that gives every abandoned trial its outcome, so that the count stays explained."""
 
-    def ended_root(trial_id: str) -> Operation | None:
+    def ended_root(operation_id: str) -> Operation | None:
         try:
-            root = _root(operations, trial_id)
+            root = _root(operations, operation_id)
         except NotFound:
             return None
         return root if root.status.is_terminal else None
 
-    def close(trial_id: str, root: Operation) -> None:
+    def close(operation_id: str, trial_ids: Sequence[str], root: Operation) -> None:
         outcome: dict[str, JsonValue] = {"outcome": root.error.reason if root.error else root.status.value}
-        trials.bring(trial_id)
-        returns = settings.trials_folder / trial_file(trial_id)
+        trials.bring(operation_id)
+        returns = settings.trials_folder / trial_file(operation_id)
         if returns.exists():  # it ended after its backtest
             outcome["daily_returns"] = str(returns.relative_to(settings.workspace))
-        ledger.close_trial(trial_id, outcome)
+        ledger.close_trials(dict.fromkeys(trial_ids, outcome))
 
     def close_abandoned_trials() -> None:
-        abandoned = [trial_id for trial_id in ledger.unclosed() if ended_root(trial_id) is not None]
+        unclosed: dict[str, list[str]] = {}  # by operation: a sweep has thousands
+        for trial_id in ledger.unclosed():
+            unclosed.setdefault(operation_of(trial_id), []).append(trial_id)
+        abandoned = [operation_id for operation_id in unclosed if ended_root(operation_id) is not None]
         if not abandoned:
             return
         # With the lock held, none is set going again, and reopened, between the question and the closing.
         with operations.exclusive_lock(TRIGGER_LOCK):
-            for trial_id in abandoned:
-                root = ended_root(trial_id)
+            for operation_id in abandoned:
+                root = ended_root(operation_id)
                 if root is not None:
-                    close(trial_id, root)
+                    close(operation_id, unclosed[operation_id], root)
 
     return close_abandoned_trials
 

@@ -1,6 +1,8 @@
 """Strategies on the wire."""
 
-from pydantic import Field, JsonValue
+from typing import Annotated
+
+from pydantic import Field, JsonValue, StrictFloat, StrictInt
 
 from ktrdr.schemas.agent import MAX_SEED
 from ktrdr.schemas.document import Document, RequestBody
@@ -84,7 +86,18 @@ class TrainingRequest(RequestBody):
     seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
 
 
+SweptPath = Annotated[str, Field(max_length=64)]
+SweptText = Annotated[str, Field(max_length=100_000)]
+SweptValues = list[StrictInt | StrictFloat | Annotated[str, Field(max_length=64)] | None]
+
+
 class BacktestRequest(RequestBody):
-    """Backtest a stored strategy on its own out-of-sample predictions."""
+    """Backtest a stored strategy on its own out-of-sample predictions, or variants of its `decision` and `risk`."""
 
     strategy: str = Field(max_length=64)
+    sweep: dict[SweptPath, SweptText | SweptValues] | None = Field(
+        default=None,
+        max_length=20,
+        description="values of each path, as a list, or a text: `0.5:0.7:0.02` (both ends), `0.5,0.6`, `none,2`; every "
+        "combination is a variant, and every variant a trial",
+    )

@@ -36,15 +36,83 @@ def sharpe_interval(
     Source:
         Politis & Romano (1994), "The Stationary Bootstrap".
     """
-    n_days = len(net_returns)
-    if n_days < FEWEST_DAYS or not np.isfinite(net_returns).all():
-        raise ValueError(f"need at least {FEWEST_DAYS} finite daily returns, was {n_days} days")
-    block = min(max(optimal_block_length(net_returns), shortest_block, 1.0), float(n_days))
+    block = _block_length(net_returns, shortest_block)
     generator = np.random.Generator(np.random.PCG64(seed))
     drawn = resampled_ratios(net_returns, generator, N_DRAWS, 1.0 / block)
     annual = np.clip(drawn * math.sqrt(days_per_year), -RATIO_CAP, RATIO_CAP)
     low, high = np.quantile(annual, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
+
+
+def intervals_below_zero(
+    net_returns: FloatArray, *, days_per_year: float, shortest_blocks: FloatArray, seed: int
+) -> NDArray[np.bool_]:
+    """Return of many series whether `sharpe_interval` of each ends at zero or below, for a fraction of its work.
+
+    The resamples are the same. A ratio has the sign of its sum, which is quicker; and a series is left as soon as so
+    many are above zero that the upper end must be, which for most is after a few. Where rounding could decide, or the
+    end lies between two resamples of different signs, the interval itself is asked.
+
+    Args:
+        net_returns: (n_series, n_days), as for `sharpe_interval`.
+        days_per_year: As for `sharpe_interval`.
+        shortest_blocks: (n_series,), as for `sharpe_interval`.
+        seed: As for `sharpe_interval`.
+    """
+    # The upper end lies at this place among the sorted resamples, counted from the lowest.
+    place = (1 + CONFIDENCE) / 2 * (N_DRAWS - 1)
+    enough = N_DRAWS - math.floor(place)
+    blocks = [_block_length(each, float(least)) for each, least in zip(net_returns, shortest_blocks, strict=True)]
+    n_above, is_doubtful = np.zeros(len(blocks), dtype=np.int64), np.zeros(len(blocks), dtype=np.bool_)
+    rounding = 1e-9 * np.abs(net_returns).sum(axis=1)
+    doubled = np.concatenate((net_returns, net_returns), axis=1)  # a block that goes on at the beginning stays in it
+    generator = np.random.Generator(np.random.PCG64(seed))
+    undecided = np.arange(len(blocks))
+    for _ in range(N_DRAWS // _DRAWS_AT_ONCE):
+        drawn_uniform, drawn_starts = _draw_blocks(generator, (_DRAWS_AT_ONCE, net_returns.shape[1]))
+        uniform, starts = np.ascontiguousarray(drawn_uniform.T), np.ascontiguousarray(drawn_starts.T)
+        for number in undecided:
+            sums = _sum_resamples(doubled[number], uniform, starts, np.float32(1.0 / blocks[number]))
+            n_above[number] += (sums > rounding[number]).sum()
+            is_doubtful[number] |= ((sums != 0) & (np.abs(sums) <= rounding[number])).any()
+        undecided = undecided[n_above[undecided] < enough]
+    is_below = n_above < enough
+    for number in np.flatnonzero(is_below & (is_doubtful | (n_above >= N_DRAWS - math.ceil(place)))):
+        least = float(shortest_blocks[number])
+        interval = sharpe_interval(net_returns[number], days_per_year=days_per_year, shortest_block=least, seed=seed)
+        is_below[number] = interval[1] <= 0
+    return is_below
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sum_resamples(
+    doubled: FloatArray, uniform: NDArray[np.float32], starts: NDArray[np.int32], new_block_probability: np.float32
+) -> FloatArray:
+    # Draws lie side by side, and each loop does one thing: so the compiler does several draws at once.
+    n, n_draws = uniform.shape
+    places = starts[0].copy()
+    sums: FloatArray = doubled[places]
+    for step in range(1, n):
+        for draw in range(n_draws):
+            begins = uniform[step, draw] < new_block_probability
+            places[draw] = starts[step, draw] if begins else places[draw] + np.int32(1)
+        for draw in range(n_draws):
+            sums[draw] += doubled[places[draw]]
+    return sums
+
+
+def _block_length(net_returns: FloatArray, shortest_block: float) -> float:
+    n_days = len(net_returns)
+    if n_days < FEWEST_DAYS or not np.isfinite(net_returns).all():
+        raise ValueError(f"need at least {FEWEST_DAYS} finite daily returns, was {n_days} days")
+    return min(max(optimal_block_length(net_returns), shortest_block, 1.0), float(n_days))
+
+
+def _draw_blocks(
+    generator: np.random.Generator, shape: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Return what decides at each step whether a block begins, and where it would."""
+    return generator.random(shape, dtype=np.float32), generator.integers(0, shape[1], shape, dtype=np.int32)
 
 
 def optimal_block_length(series: FloatArray) -> float:
@@ -95,9 +163,8 @@ def resampled_ratios(
     values = np.ascontiguousarray(returns)
     for first in range(0, n_draws, _DRAWS_AT_ONCE):
         chunk = ratios[first : first + _DRAWS_AT_ONCE]
-        shape = (len(chunk), len(values))
-        begins = generator.random(shape, dtype=np.float32) < new_block_probability
-        _measure_resamples(values, begins, generator.integers(0, len(values), shape, dtype=np.int32), chunk)
+        uniform, starts = _draw_blocks(generator, (len(chunk), len(values)))
+        _measure_resamples(values, uniform < new_block_probability, starts, chunk)
     return ratios
 
 
@@ -135,8 +202,8 @@ def resampling_counts(n: int, generator: np.random.Generator, n_draws: int, new_
     counts = np.zeros((n_draws, n))
     for first in range(0, n_draws, _DRAWS_AT_ONCE):
         chunk = counts[first : first + _DRAWS_AT_ONCE]
-        begins = generator.random(chunk.shape, dtype=np.float32) < new_block_probability
-        _count_resamples(begins, generator.integers(0, n, chunk.shape, dtype=np.int32), chunk)
+        uniform, starts = _draw_blocks(generator, (len(chunk), n))
+        _count_resamples(uniform < new_block_probability, starts, chunk)
     return counts
 
 

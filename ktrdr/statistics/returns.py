@@ -59,9 +59,14 @@ def daily_returns(equity: FloatArray, session_day: NDArray[np.int32], *, initial
     if (steps < 0).any():
         raise ValueError("need session days in order, found one that decreases")
     last_of_day = np.append(np.flatnonzero(steps), len(equity) - 1)
-    at_close = equity[last_of_day]
+    net_return = returns_of_closes(equity[last_of_day], initial_equity=initial_equity)
+    return DailyReturns(session_day=session_day[last_of_day].astype(np.int32), net_return=net_return)
+
+
+def returns_of_closes(at_close: FloatArray, *, initial_equity: float) -> FloatArray:
+    """Return (n_days,) the net returns of days that end with these equities; as `daily_returns`, unchecked."""
     before = np.concatenate(([initial_equity], at_close[:-1]))
     solvent = before > 0
     net_return = np.zeros(len(at_close))
     net_return[solvent] = at_close[solvent] / before[solvent] - 1.0
-    return DailyReturns(session_day=session_day[last_of_day].astype(np.int32), net_return=net_return)
+    return net_return

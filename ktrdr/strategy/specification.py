@@ -111,9 +111,12 @@ class StrategySpecification(Section):
 
     def configuration_sha256(self) -> str:
         """Return the hash (hex) of all that decides its results: everything but name and hypothesis."""
-        document = self.document()
-        del document["name"], document["hypothesis"]
-        return _digest(document)
+        return configuration_digest(self.document())
+
+
+def configuration_digest(document: dict[str, Any]) -> str:
+    """Return the `configuration_sha256` of the strategy that has this whole document, which stays as it is."""
+    return _digest({name: value for name, value in document.items() if name not in ("name", "hypothesis")})
 
 
 def _digest(document: dict[str, Any]) -> str:

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from ktrdr.clock import utc_now
 from ktrdr.database.engine import open_database
 from ktrdr.database.tables import create_tables
-from ktrdr.evaluation.trial_ledger import TrialLedger
+from ktrdr.evaluation.trial_ledger import TrialLedger, variant_trial
+from ktrdr.statistics.luck import expected_maximum_normal
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_of_a_trial_that_goes_on_only_the_outcome_that_holds_is_history(ledger):
     for trial in ("op_a", "op_own"):
         ledger.open_trial(trial, {"snapshot": "s1"})
     ledger.close_trial("op_a", {"outcome": "gate_failed", **result(0.05)})
-    ledger.reopen_trial("op_a", {"cause": "resume"})
+    ledger.reopen_trials("op_a", {"cause": "resume"})
     history = ledger.history("op_own")
     assert (history.n_trials, history.other_sharpes.count, ledger.returns_beside("op_own")) == (2, 0, [])
     ledger.close_trial("op_a", {"outcome": "passed_gates", **result(0.03)})
@@ -92,17 +93,17 @@ def test_of_a_trial_that_goes_on_only_the_outcome_that_holds_is_history(ledger):
 
 def test_a_trial_that_goes_on_after_its_end_is_counted_once_and_its_last_outcome_holds(database, ledger):
     ledger.open_trial("op_a", {"strategy": "a"})
-    ledger.reopen_trial("op_a", {"cause": "resume"})  # it is not closed
+    ledger.reopen_trials("op_a", {"cause": "resume"})  # it is not closed
     for outcome in ("cancelled", "training_failed:process_died"):
         ledger.close_trial("op_a", {"outcome": outcome})
         assert ledger.unclosed() == []
         for _ in range(2):
-            ledger.reopen_trial("op_a", {"cause": "retry"})
+            ledger.reopen_trials("op_a", {"cause": "retry"})
         assert (ledger.unclosed(), ledger.outcome("op_a")) == (["op_a"], None)
         ledger.open_trial("op_a", {"strategy": "another"})  # a replay
     ledger.close_trial("op_a", {"outcome": "passed_gates"})
     ledger.close_trial("op_a", {"outcome": "cancelled"})  # somebody who is late
-    ledger.reopen_trial("op_never_opened", {"cause": "resume"})
+    ledger.reopen_trials("op_never_opened", {"cause": "resume"})
     assert (ledger.count(), ledger.unclosed(), ledger.verify()) == (1, [], [])
     assert (ledger.outcome("op_a"), ledger.configuration("op_a")) == ({"outcome": "passed_gates"}, {"strategy": "a"})
     with database.engine.connect() as connection:
@@ -137,3 +138,32 @@ def test_tampering_is_found_and_named(database, ledger, tampering, sequence):
     with database.engine.begin() as connection:
         connection.execute(sa.text(tampering))
     assert sequence in {fault.sequence for fault in ledger.verify()}
+
+
+def test_thousands_of_near_copies_are_counted_once_each_and_raise_what_the_best_must_show(database_url):
+    database = open_database(database_url)
+    create_tables(database)
+    ledger = TrialLedger(database, utc_now)
+    ledger.open_trial("op_own", {"snapshot": "s1"})
+    trials = [variant_trial("op_sweep", number) for number in range(1, 5001)]
+    for counted in (trials[:10], trials, trials):  # a crash in between, and a replay
+        ledger.open_trials({trial: {"snapshot": "s1", "parameters": {"n": trial}} for trial in counted})
+        assert ledger.unclosed() == ["op_own", *counted]
+    closed = {"daily_returns": "sweep.parquet", "metrics": {"sharpe_ratio": 1.6, "days_per_year": 256.0}}
+    for _ in range(2):
+        ledger.close_trials(dict.fromkeys(trials, closed))
+        ledger.close_trials({trial: {"outcome": "cancelled"} for trial in trials})
+    assert (ledger.count(), ledger.unclosed()) == (5001, ["op_own"])
+    history = ledger.history("op_own")
+    assert (history.n_trials, history.other_sharpes.count) == (5001, 5000)
+    assert (history.other_sharpes.mean, history.other_sharpes.squares) == (pytest.approx(0.1), pytest.approx(0.0))
+    assert ledger.history(trials[7]).other_sharpes.count == 0  # a sweep's trials do not stand beside one another
+    assert (ledger.returns_beside("op_own"), ledger.returns_beside(trials[7])) == (["sweep.parquet"], [])
+    assert ledger.trials_of("op_sweep") == trials
+    assert (ledger.trials_of("op_own"), ledger.trials_of("op"), ledger.trials_of("op_s%")) == (["op_own"], [], [])
+    ledger.reopen_trials("op_sweep", {"cause": "resume"})
+    assert (ledger.count(), len(ledger.unclosed()), ledger.history("op_own").other_sharpes.count) == (5001, 5001, 0)
+    assert ledger.verify() == []
+    database.close()
+    luckiest = np.random.default_rng(2).standard_normal((400, 5001)).max(axis=1).mean()
+    assert expected_maximum_normal(history.n_trials) == pytest.approx(luckiest, rel=0.02)

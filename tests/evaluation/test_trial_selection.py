@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ktrdr.backtest.artifacts import write_variant_returns
 from ktrdr.evaluation.selection import compare_with_trials
 from ktrdr.statistics.returns import DailyReturns
 from ktrdr.statistics.selection import overfitting_probability
@@ -47,3 +48,20 @@ def test_one_trial_alone_or_without_a_trade_has_nothing_beside_it(keep):
     assert compare_with_trials(DailyReturns(DAYS, np.zeros(300)), [other], seed=1) is None
     short = DailyReturns(DAYS[:30], own[:30])
     assert compare_with_trials(short, [other], seed=1) is None
+
+
+def test_a_sweep_stands_beside_a_trial_with_all_its_variants_or_evenly_thinned(keep, tmp_path):
+    rng = np.random.default_rng(5)
+    own, single, winner = rng.normal(0, 0.01, (3, 300))
+    copies = winner + rng.normal(0, 0.0005, (400, 300))
+    copies[3] = own
+    sweep = tmp_path / "sweep.parquet"
+    write_variant_returns(sweep, DAYS, {number: column for number, column in enumerate(copies, 1)})
+    files = [keep("single", DAYS, single), sweep]
+    report = compare_with_trials(DailyReturns(DAYS, own), files, seed=1)
+    assert report.n_trials == 401  # the own trial, the single one, and 400 without the repetition of the own one
+    assert report.pbo == overfitting_probability(np.stack([own, single, *copies[:3], *copies[4:]], axis=1))
+    thinned = compare_with_trials(DailyReturns(DAYS, own), files, seed=1, most_trials=42)
+    assert thinned.n_trials == 42
+    assert thinned.pbo == overfitting_probability(np.stack([own, single, *copies[::10]], axis=1))
+    assert abs(thinned.spa_p_value - report.spa_p_value) < 0.1

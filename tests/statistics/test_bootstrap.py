@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from ktrdr.statistics.bootstrap import optimal_block_length, resampled_ratios, sharpe_interval
+from ktrdr.statistics.bootstrap import intervals_below_zero, optimal_block_length, resampled_ratios, sharpe_interval
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # arch's own imports are not ours to mend
@@ -80,3 +80,18 @@ def test_equal_arguments_give_equal_intervals_and_degenerate_returns_stay_finite
     assert 0.0 <= low < high < 10
     with pytest.raises(ValueError, match="10 finite"):
         sharpe_interval(np.ones(4), days_per_year=252.0, shortest_block=1.0, seed=0)
+
+
+def test_which_of_many_intervals_lie_below_zero_is_what_each_says_by_itself():
+    rng = np.random.default_rng(8)
+    drifts = np.linspace(-2.6, -1.4, 40)  # around where the upper end crosses zero
+    series = rng.normal(0, 0.01, (40, 300))
+    series += (drifts * series.std(axis=1) / np.sqrt(300) - series.mean(axis=1))[:, None]
+    blocks = rng.uniform(0, 4, 40)
+    highs = [
+        sharpe_interval(each, days_per_year=250.0, shortest_block=block, seed=4)[1]
+        for each, block in zip(series, blocks, strict=True)
+    ]
+    found = intervals_below_zero(series, days_per_year=250.0, shortest_blocks=blocks, seed=4)
+    assert found.tolist() == [high <= 0 for high in highs]
+    assert 5 < found.sum() < 35
