@@ -35,6 +35,8 @@ class SearchRecord:
         n_candidates: Trials whose verdict was `candidate`.
         exams: PSR on sealed bars and what the look had to show, look by look (null: it did not trade).
         is_proven: Whether any exam was passed.
+        uncounted_exams: The same of a laboratory that counts no trials: there every new best trial that would be a
+            candidate, had it been the only one, is looked at.
         best_sharpe: Of all trials, out of sample.
         naive_psr: Of that trial's net returns, as if it were the only one.
         is_candidate_alone: Whether any trial would have been a candidate with no trial counted but itself.
@@ -52,6 +54,7 @@ class SearchRecord:
     n_candidates: int = 0
     exams: list[tuple[float | None, float]] = field(default_factory=list)
     is_proven: bool = False
+    uncounted_exams: list[tuple[float | None, float]] = field(default_factory=list)
     best_sharpe: float | None = None
     naive_psr: float = 0.0
     is_candidate_alone: bool = False
@@ -69,9 +72,14 @@ class SearchRecord:
         return any(psr is not None and psr >= _FIXED_PSR for psr, _ in self.exams)
 
     @property
-    def is_passed_naively(self) -> bool:
-        """Whether the naive laboratory's whole way ends with a claim: its find, and an exam without a rising bar."""
-        return self.is_naively_found and self.is_passed_at_a_fixed_bar
+    def is_passed_uncounted(self) -> bool:
+        """Whether the laboratory that counts neither trials nor looks ends with a claim: its exams are at 95 %."""
+        return any(psr is not None and psr >= _FIXED_PSR for psr, _ in self.uncounted_exams)
+
+    @property
+    def is_passed_by_the_vault_alone(self) -> bool:
+        """Whether the laboratory that counts no trials ends with a claim if the bar of its exams rises with each."""
+        return any(psr is not None and psr >= needed for psr, needed in self.uncounted_exams)
 
     def document(self) -> dict[str, object]:
         """Return the record as JSON has it."""
@@ -134,6 +142,10 @@ class _Search:
                 self._best = trial
                 ratio = trial.outcome.report.metrics.sharpe_ratio
                 self._record.best_sharpe, self._record.naive_psr = ratio, trial.psr_alone
+                if trial.alone == "candidate":
+                    look = len(self._record.uncounted_exams) + 1
+                    outcome = self._laboratory.examine_uncounted(trial, look=look).outcome
+                    self._record.uncounted_exams.append((outcome.psr, outcome.required_psr))
             if trial.verdict.value == "candidate":
                 self._record.n_candidates += 1
                 self._examine(trial)

@@ -116,6 +116,8 @@ def _of_searches(searches: list[SearchRecord]) -> Figures:
         "naively_found": share(sum(each.is_naively_found for each in searches), n),
         "candidate_alone": share(sum(each.is_candidate_alone for each in searches), n),
         "passed_at_a_fixed_bar": share(sum(each.is_passed_at_a_fixed_bar for each in searches), n),
+        "passed_uncounted": share(sum(each.is_passed_uncounted for each in searches), n),
+        "passed_by_the_vault_alone": share(sum(each.is_passed_by_the_vault_alone for each in searches), n),
         "best_sharpe_mean": _mean(each.best_sharpe for each in searches if each.best_sharpe is not None),
         "best_sharpe_max": max((each.best_sharpe for each in searches if each.best_sharpe is not None), default=None),
         "faulty": sum(bool(each.faults) or each.n_counted != each.n_trials for each in searches),
