@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.honesty.laboratory import Laboratory, Trial
 from benchmarks.honesty.noise import KINDS
+from ktrdr.errors import KtrdrError
 from ktrdr.evaluation.exam_power import required_psr
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.validation import validate_strategy
@@ -40,7 +41,7 @@ class SearchRecord:
         best_sharpe: Of all trials, out of sample.
         naive_psr: Of that trial's net returns, as if it were the only one.
         is_candidate_alone: Whether any trial would have been a candidate with no trial counted but itself.
-        faults: What is wrong with the ledgers.
+        faults: What is wrong with the ledgers, and why the search ended before its time.
         seconds: How long it took.
     """
 
@@ -194,9 +195,12 @@ def run_search(
     with TemporaryDirectory() as folder:
         laboratory = Laboratory(Path(folder), market)
         search = _Search(laboratory, rng, record)
-        search.run(int(rng.integers(fewest, most + 1)), n_designs)
+        try:
+            search.run(int(rng.integers(fewest, most + 1)), n_designs)
+        except KtrdrError as error:  # it counts as a search, and the run goes on
+            record.faults.append(f"ended early: {type(error).__name__}: {error.message}")
         record.n_counted, record.failures = laboratory.ledger.count(), laboratory.failures
-        record.faults = [f"{fault.sequence} {fault.what}" for fault in laboratory.faults()]
+        record.faults += [f"{fault.sequence} {fault.what}" for fault in laboratory.faults()]
         if laboratory.ledger.unclosed():
             record.faults.append("trials without an outcome")
         laboratory.close()

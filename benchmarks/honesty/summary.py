@@ -46,6 +46,7 @@ def summarise(done: Mapping[str, Mapping[str, object]], about: Figures) -> Figur
             for kind in sorted({each.kind for each in searches})
         },
         "proven": [each.document() for each in searches if each.is_proven],
+        "faults": {str(each.number): each.faults for each in searches if each.faults},
         "power": [cell for key, each in done.items() if key.startswith("power/") for cell in _cells(each)],
         "machine": [
             {
@@ -74,7 +75,7 @@ def broken_claims(results: Figures) -> list[str]:
         if of_all["proven"]["share"] > MOST_PROVEN:
             broken.append(f"at most 1 % of the searches end proven: {of_all['proven']}")
         if of_all["faulty"]:
-            broken.append(f"every trial is in the ledger: {of_all['faulty']} searches have faults")
+            broken.append(f"every trial is in the ledger: {of_all['faulty']} searches have faults: {results['faults']}")
     random_long = results["random_long"]
     assert isinstance(random_long, dict)
     for name, counted in random_long["by_series"].items():
