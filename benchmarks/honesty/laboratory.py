@@ -226,6 +226,13 @@ class Laboratory:
         services.exams.close_look(terms.identity, exam.outcome.model_dump(mode="json"))
         return exam
 
+    def examine_uncounted(self, trial: Trial, *, look: int) -> ExamReport:
+        """Return what an exam of any trial would say, candidate or not: for the controls, and in no ledger."""
+        trained = trial.trained
+        return hold_exam(
+            trained.specification, trained.outcome.model, self._services.bars, identity=trial.trial_id, look=look
+        )
+
     def _import(self, workspace: Path, market: NoiseMarket) -> None:
         path = workspace / "noise.parquet"
         market.frame.write_parquet(path)

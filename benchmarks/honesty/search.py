@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.honesty.laboratory import Laboratory, Trial
 from benchmarks.honesty.noise import KINDS
+from ktrdr.errors import KtrdrError
 from ktrdr.evaluation.exam_power import required_psr
 from ktrdr.strategy.specification import StrategySpecification
 from ktrdr.strategy.validation import validate_strategy
@@ -35,10 +36,12 @@ class SearchRecord:
         n_candidates: Trials whose verdict was `candidate`.
         exams: PSR on sealed bars and what the look had to show, look by look (null: it did not trade).
         is_proven: Whether any exam was passed.
+        uncounted_exams: The same of a laboratory that counts no trials: there every new best trial that would be a
+            candidate, had it been the only one, is looked at.
         best_sharpe: Of all trials, out of sample.
         naive_psr: Of that trial's net returns, as if it were the only one.
         is_candidate_alone: Whether any trial would have been a candidate with no trial counted but itself.
-        faults: What is wrong with the ledgers.
+        faults: What is wrong with the ledgers, and why the search ended before its time.
         seconds: How long it took.
     """
 
@@ -52,6 +55,7 @@ class SearchRecord:
     n_candidates: int = 0
     exams: list[tuple[float | None, float]] = field(default_factory=list)
     is_proven: bool = False
+    uncounted_exams: list[tuple[float | None, float]] = field(default_factory=list)
     best_sharpe: float | None = None
     naive_psr: float = 0.0
     is_candidate_alone: bool = False
@@ -69,9 +73,14 @@ class SearchRecord:
         return any(psr is not None and psr >= _FIXED_PSR for psr, _ in self.exams)
 
     @property
-    def is_passed_naively(self) -> bool:
-        """Whether the naive laboratory's whole way ends with a claim: its find, and an exam without a rising bar."""
-        return self.is_naively_found and self.is_passed_at_a_fixed_bar
+    def is_passed_uncounted(self) -> bool:
+        """Whether the laboratory that counts neither trials nor looks ends with a claim: its exams are at 95 %."""
+        return any(psr is not None and psr >= _FIXED_PSR for psr, _ in self.uncounted_exams)
+
+    @property
+    def is_passed_by_the_vault_alone(self) -> bool:
+        """Whether the laboratory that counts no trials ends with a claim if the bar of its exams rises with each."""
+        return any(psr is not None and psr >= needed for psr, needed in self.uncounted_exams)
 
     def document(self) -> dict[str, object]:
         """Return the record as JSON has it."""
@@ -134,6 +143,10 @@ class _Search:
                 self._best = trial
                 ratio = trial.outcome.report.metrics.sharpe_ratio
                 self._record.best_sharpe, self._record.naive_psr = ratio, trial.psr_alone
+                if trial.alone == "candidate":
+                    look = len(self._record.uncounted_exams) + 1
+                    outcome = self._laboratory.examine_uncounted(trial, look=look).outcome
+                    self._record.uncounted_exams.append((outcome.psr, outcome.required_psr))
             if trial.verdict.value == "candidate":
                 self._record.n_candidates += 1
                 self._examine(trial)
@@ -182,9 +195,12 @@ def run_search(
     with TemporaryDirectory() as folder:
         laboratory = Laboratory(Path(folder), market)
         search = _Search(laboratory, rng, record)
-        search.run(int(rng.integers(fewest, most + 1)), n_designs)
+        try:
+            search.run(int(rng.integers(fewest, most + 1)), n_designs)
+        except KtrdrError as error:  # it counts as a search, and the run goes on
+            record.faults.append(f"ended early: {type(error).__name__}: {error.message}")
         record.n_counted, record.failures = laboratory.ledger.count(), laboratory.failures
-        record.faults = [f"{fault.sequence} {fault.what}" for fault in laboratory.faults()]
+        record.faults += [f"{fault.sequence} {fault.what}" for fault in laboratory.faults()]
         if laboratory.ledger.unclosed():
             record.faults.append("trials without an outcome")
         laboratory.close()

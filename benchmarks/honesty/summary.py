@@ -46,6 +46,7 @@ def summarise(done: Mapping[str, Mapping[str, object]], about: Figures) -> Figur
             for kind in sorted({each.kind for each in searches})
         },
         "proven": [each.document() for each in searches if each.is_proven],
+        "faults": {str(each.number): each.faults for each in searches if each.faults},
         "power": [cell for key, each in done.items() if key.startswith("power/") for cell in _cells(each)],
         "machine": [
             {
@@ -74,7 +75,7 @@ def broken_claims(results: Figures) -> list[str]:
         if of_all["proven"]["share"] > MOST_PROVEN:
             broken.append(f"at most 1 % of the searches end proven: {of_all['proven']}")
         if of_all["faulty"]:
-            broken.append(f"every trial is in the ledger: {of_all['faulty']} searches have faults")
+            broken.append(f"every trial is in the ledger: {of_all['faulty']} searches have faults: {results['faults']}")
     random_long = results["random_long"]
     assert isinstance(random_long, dict)
     for name, counted in random_long["by_series"].items():
@@ -116,6 +117,8 @@ def _of_searches(searches: list[SearchRecord]) -> Figures:
         "naively_found": share(sum(each.is_naively_found for each in searches), n),
         "candidate_alone": share(sum(each.is_candidate_alone for each in searches), n),
         "passed_at_a_fixed_bar": share(sum(each.is_passed_at_a_fixed_bar for each in searches), n),
+        "passed_uncounted": share(sum(each.is_passed_uncounted for each in searches), n),
+        "passed_by_the_vault_alone": share(sum(each.is_passed_by_the_vault_alone for each in searches), n),
         "best_sharpe_mean": _mean(each.best_sharpe for each in searches if each.best_sharpe is not None),
         "best_sharpe_max": max((each.best_sharpe for each in searches if each.best_sharpe is not None), default=None),
         "faulty": sum(bool(each.faults) or each.n_counted != each.n_trials for each in searches),
