@@ -39,7 +39,7 @@ def one_symbol():
 def with_another(traded, fitted):
     """The same and a second symbol that has half the bars, a signal without knowledge and dearer fills."""
     (one,), (learned,) = traded, fitted
-    bars = one.bars.select(np.arange(0, len(one.bars), 2))
+    bars = one.bars.take(np.arange(0, len(one.bars), 2))
     bars = replace(bars, symbol="OTHER")
     costs = replace(COSTS, slippage_bps=3.0)
     second = TradedSeries(bars, signal(one.bars, seed=5)[0][::2], one.fold[::2], costs)
