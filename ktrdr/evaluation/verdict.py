@@ -66,20 +66,14 @@ def reach_verdict(
     )
     adjusted_returns = less_market(net, market_betas, held, fold_of_day, n_trials=history.n_trials)
     on_net, adjusted = tests.run(net), tests.run(adjusted_returns)
-    psr, years_needed = _worse(min, on_net.psr, adjusted.psr), _worse(max, on_net.years_needed, adjusted.years_needed)
-    value, reason = decide_verdict(
-        n_trades=metrics.n_trades,
-        is_disproven=any(test.sharpe_ci95[1] <= 0 for test in (on_net, adjusted) if test.sharpe_ci95),
-        psr=psr,
-        has_edge=years_needed is not None,
-    )
+    value, reason = _decide(on_net, adjusted, metrics.n_trades)
     return VerdictReport(
         value=value,
         reason=reason,
         n_trials=history.n_trials,
-        psr=psr,
+        psr=_worse(min, on_net.psr, adjusted.psr),
         dsr=_worse(min, on_net.dsr, adjusted.dsr),
-        years_needed=years_needed,
+        years_needed=_worse(max, on_net.years_needed, adjusted.years_needed),
         power=POWER,
         n_trades=metrics.n_trades,
         expected_best_sharpe=expected_best_sharpe(history.n_trials, len(net), days_per_year=metrics.days_per_year),
@@ -167,6 +161,15 @@ def _merit(daily: FloatArray, n_trials: int) -> float:
         return -math.inf
     # Of the probability that is tested, before its distribution: that one is 1.0 for whatever is strong enough.
     return (estimate.sharpe * math.sqrt(estimate.n - 1) - expected_maximum_normal(n_trials)) / estimate.error_factor
+
+
+def _decide(net: SharpeTest, adjusted: SharpeTest, n_trades: int) -> tuple[VerdictValue, str]:
+    return decide_verdict(
+        n_trades=n_trades,
+        is_disproven=any(test.sharpe_ci95[1] <= 0 for test in (net, adjusted) if test.sharpe_ci95),
+        psr=_worse(min, net.psr, adjusted.psr),
+        has_edge=_worse(max, net.years_needed, adjusted.years_needed) is not None,
+    )
 
 
 def decide_verdict(*, n_trades: int, is_disproven: bool, psr: float | None, has_edge: bool) -> tuple[VerdictValue, str]:
