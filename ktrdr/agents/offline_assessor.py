@@ -10,6 +10,7 @@ from ktrdr.agents.task import AgentTask, AssessmentContext
 from ktrdr.agents.tools import SAVE_ASSESSMENT
 from ktrdr.backtest.report import VerdictReport
 from ktrdr.errors import InvalidInput
+from ktrdr.evaluation.verdict_words import years_words
 from ktrdr.strategy.specification import FirstMoveLabels, FixedSizing
 
 PROMISING_SHARPE = 0.5
@@ -287,7 +288,7 @@ def _verdict_words(verdict: VerdictReport) -> str:
     words = f"Verdict {verdict.value} ({verdict.reason}): {verdict.psr:.0%} likely to be better than luck, 95% needed"
     if verdict.years_needed is None:
         return f"{words}; no length of such a record would be enough, since there is no positive edge."
-    return f"{words}; an even chance to show it takes {verdict.years_needed:.1f} more years of such results."
+    return f"{words}; an even chance to show it takes {years_words(verdict.years_needed)} more years of such results."
 
 
 def _against_baselines(subject: AssessmentContext) -> Iterator[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import JsonValue
 
 from ktrdr.cli.output import MISSING, figure
-from ktrdr.evaluation.verdict_words import REASON_WORDS
+from ktrdr.evaluation.verdict_words import REASON_WORDS, years_words
 
 
 def null_line(training: Mapping[str, JsonValue]) -> str:
@@ -65,8 +65,8 @@ def verdict_lines(backtest: Mapping[str, JsonValue]) -> Iterator[str]:
             f"earned anything, the best would look as good with p = {figure(selection.get('spa_p_value'), '.3f')}"
         )
     years = verdict.get("years_needed")
-    if years is not None and verdict.get("value") == "inconclusive":
-        yield f"  an even chance to show it takes about {figure(years, '.1f')} more years of such results"
+    if isinstance(years, float | int) and verdict.get("value") == "inconclusive":
+        yield f"  an even chance to show it takes about {years_words(years)} more years of such results"
     if verdict.get("value") == "candidate":
         yield "  a candidate is not proven: the search has seen these bars, the sealed ones nobody has"
 

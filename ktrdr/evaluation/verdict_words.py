@@ -10,3 +10,8 @@ REASON_WORDS: Mapping[str, str] = {
     "too_few_trades": "too few trades to say anything",
     "no_trades": "it never traded",
 }
+
+
+def years_words(years: float) -> str:
+    """Return a number of years as it is read: nobody waits for the tenth of a century."""
+    return f"{years:.1f}" if years < 100 else f"{years:,.0f}"

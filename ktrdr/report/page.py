@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import JsonValue
 
-from ktrdr.evaluation.verdict_words import REASON_WORDS
+from ktrdr.evaluation.verdict_words import REASON_WORDS, years_words
 from ktrdr.market.store import BarStore
 from ktrdr.report.charts import drawdown_chart, equity_chart, fuzzy_chart, trades_chart
 from ktrdr.report.contents import ReportContents, gather_contents
@@ -52,6 +52,7 @@ def render_page(contents: ReportContents) -> str:
         lstrip_blocks=True,
     )
     environment.filters["figure"] = figure
+    environment.filters["years"] = years_words
     curve = contents.curve
     fuzzy = contents.fuzzy_sets.items()
     return environment.get_template("page.html").render(
