@@ -114,6 +114,20 @@ def test_what_changed_since_an_operation_began_is_named(stored, workspace):
     assert ask(stored, cycle, "resume") == (409, "version_changed")
 
 
+def test_of_several_symbols_the_one_whose_bars_changed_is_named(stored, workspace):
+    pair = STRATEGY.replace(NAME, "pair_rsi").replace("[SPX]", "[MSFT, AAPL]")
+    stored.post(f"{API}/strategies", content=pair.encode(), headers={"content-type": "application/yaml"})
+    training = cancelled(stored, stored.post(f"{API}/training", json={"strategy": "pair_rsi"}).json()["operation_id"])
+    markets = stored.get(f"{API}/markets").json()["markets"]
+    snapshots = {each["symbol"]: each["snapshot"] for each in markets if each["symbol"] in ("AAPL", "MSFT")}
+    began = {"kind": "training", "snapshots": {**snapshots, "MSFT": "0" * 64}}
+    database = open_database(f"sqlite:///{workspace / '.ktrdr' / 'state.sqlite'}")
+    TrialLedger(database, utc_now).open_trial(training, began)
+    database.close()
+    assert ask(stored, training, "resume") == (409, "data_changed")
+    assert detail(stored, training, "resume").startswith("the bars of MSFT 1d were changed")
+
+
 @pytest.mark.parametrize(
     ("reason", "answer"),
     [
