@@ -104,7 +104,7 @@ def _plot_searches(results: dict[str, object], path: Path) -> None:
     axis.set_yticks(range(len(kinds)), list(kinds))
     axis.set_xlabel("% of searches")
     axis.axvline(1, color="#b03030", linewidth=0.6, linestyle=":")
-    axis.legend(frameon=False, fontsize=7)
+    axis.legend(frameon=False, fontsize=7, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
     _save(figure, path)
 
 
