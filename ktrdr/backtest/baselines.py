@@ -9,7 +9,7 @@ from ktrdr.backtest.outcome import INITIAL_EQUITY, EquityCurve
 from ktrdr.backtest.portfolio import Portfolio
 from ktrdr.backtest.report import BacktestMetrics, Baselines, BuyAndHold, RandomEntries
 from ktrdr.statistics.performance import sharpe_ratio
-from ktrdr.statistics.returns import FloatArray, daily_returns
+from ktrdr.statistics.returns import FloatArray, daily_returns, ends_of_days
 
 N_RANDOM_ENTRIES = 1000
 _STREAM = 1  # apart from other draws of the same seed
@@ -38,7 +38,7 @@ def _random_entries(portfolio: Portfolio, metrics: BacktestMetrics, seed: int) -
     assert metrics.sharpe_ratio is not None
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(_STREAM,))))
     session_day = portfolio.session_day
-    last_of_day = np.append(np.flatnonzero(np.diff(session_day)), len(session_day) - 1)
+    last_of_day = ends_of_days(session_day)
     closes = trade_at_random_times(portfolio, N_RANDOM_ENTRIES, generator, last_of_day)
     ratios = np.array(
         [

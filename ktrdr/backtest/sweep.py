@@ -13,7 +13,7 @@ from ktrdr.backtest.metrics import mean_holding_days, measure_days, measure_trad
 from ktrdr.backtest.outcome import INITIAL_EQUITY
 from ktrdr.backtest.portfolio import Portfolio, TradedSeries, hold_market, prepare_portfolio, require_days
 from ktrdr.backtest.report import BacktestMetrics
-from ktrdr.statistics.returns import FloatArray, calendar_years, returns_of_closes
+from ktrdr.statistics.returns import FloatArray, calendar_years, ends_of_days, returns_of_closes
 from ktrdr.strategy.specification import FixedSizing, StrategySpecification
 
 ProgressCallback = Callable[[float], None]
@@ -66,7 +66,7 @@ def run_sweep(
     """
     tests = prepare_portfolio(specifications[0], traded)
     require_days(tests)
-    closes, years = _ends_of_days(tests), calendar_years(int(tests.timestamp[0]), int(tests.known_at[-1]))
+    closes, years = ends_of_days(tests.session_day), calendar_years(int(tests.timestamp[0]), int(tests.known_at[-1]))
     n_variants, n_days, n_folds = len(specifications), len(closes), len(fitted[0].probability)
     net_return, market_betas = np.empty((n_variants, n_days)), np.zeros((n_variants, n_folds))
     metrics: list[BacktestMetrics | None] = [None] * n_variants
@@ -120,13 +120,8 @@ def _alike(specifications: Sequence[StrategySpecification]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _ends_of_days(portfolio: Portfolio) -> NDArray[np.intp]:
-    """Return (n_days,) the row of the timeline at which each session day ends."""
-    return np.append(np.flatnonzero(np.diff(portfolio.session_day)), len(portfolio.session_day) - 1)
-
-
 def _betas(learned: Portfolio, rules: Sequence[Rules], progress: _Progress) -> list[float]:
-    held, closes = hold_market(learned).curve().daily_returns().net_return, _ends_of_days(learned)
+    held, closes = hold_market(learned).curve().daily_returns().net_return, ends_of_days(learned.session_day)
     betas = []
     for run in learned.simulate_many(rules):
         betas.append(market_beta(returns_of_closes(run.equity[closes], initial_equity=INITIAL_EQUITY), held))

@@ -20,7 +20,7 @@ from ktrdr.statistics.luck import (
     years_to_confidence,
 )
 from ktrdr.statistics.performance import sharpe_ratio
-from ktrdr.statistics.returns import FloatArray
+from ktrdr.statistics.returns import FloatArray, ends_of_days
 
 CONFIDENCE = 0.95
 MINIMUM_TRADES = 30
@@ -54,7 +54,7 @@ def reach_verdict(
     if len(market_betas) != outcome.report.window.n_folds:
         raise ValueError(f"need one beta per fold, was {len(market_betas)} for {outcome.report.window.n_folds}")
     net, held = curve.daily_returns().net_return, outcome.buy_and_hold.daily_returns().net_return
-    fold_of_day = curve.fold[np.append(np.flatnonzero(np.diff(curve.session_day)), len(curve) - 1)]
+    fold_of_day = curve.fold[ends_of_days(curve.session_day)]
     tests = _Tests(
         history=history,
         days_per_year=metrics.days_per_year,

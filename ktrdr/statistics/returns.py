@@ -55,12 +55,16 @@ def daily_returns(equity: FloatArray, session_day: NDArray[np.int32], *, initial
         raise ValueError(f"need one session day per equity, was {len(session_day)} for {len(equity)}")
     if not np.isfinite(equity).all() or not initial_equity > 0:
         raise ValueError(f"need finite equity that starts above 0, was {initial_equity=}")
-    steps = np.diff(session_day)
-    if (steps < 0).any():
+    if (np.diff(session_day) < 0).any():
         raise ValueError("need session days in order, found one that decreases")
-    last_of_day = np.append(np.flatnonzero(steps), len(equity) - 1)
+    last_of_day = ends_of_days(session_day)
     net_return = returns_of_closes(equity[last_of_day], initial_equity=initial_equity)
     return DailyReturns(session_day=session_day[last_of_day].astype(np.int32), net_return=net_return)
+
+
+def ends_of_days(session_day: NDArray[np.int32]) -> NDArray[np.intp]:
+    """Return (n_days,) the place of the last bar of every session day; at least one bar, days in order."""
+    return np.append(np.flatnonzero(np.diff(session_day)), len(session_day) - 1)
 
 
 def returns_of_closes(at_close: FloatArray, *, initial_equity: float) -> FloatArray:
